@@ -1,0 +1,166 @@
+//! Documents are SCIM-shaped JSON objects. Merging is per leaf: objects are descended into (so `name.givenName` and
+//! `name.familyName` may come from different sources), arrays and scalars are leaves and taken whole.
+
+use serde_json::{Map, Value};
+
+pub type Document = Map<String, Value>;
+
+/// The merged truth of several sayings, highest priority first. `null` in a higher one hides a lower value. The result
+/// has no `null` and no empty object.
+pub fn merge<'a>(sayings: impl IntoIterator<Item = &'a Document>) -> Document {
+    let mut merged = Document::new();
+    for saying in sayings {
+        fill(&mut merged, saying);
+    }
+    without_nulls(&merged)
+}
+
+/// Takes from `lower` what `into` is silent about.
+fn fill(into: &mut Document, lower: &Document) {
+    for (name, value) in lower {
+        match (into.get_mut(name), value) {
+            (None, value) => {
+                into.insert(name.clone(), value.clone());
+            }
+            (Some(Value::Object(into)), Value::Object(lower)) => fill(into, lower),
+            (Some(_), _) => {}
+        }
+    }
+}
+
+/// The document without `null` leaves and without the objects that become empty by it.
+pub fn without_nulls(document: &Document) -> Document {
+    let mut out = Document::new();
+    for (name, value) in document {
+        match value {
+            Value::Null => {}
+            Value::Object(inner) => {
+                let inner = without_nulls(inner);
+                if !inner.is_empty() {
+                    out.insert(name.clone(), Value::Object(inner));
+                }
+            }
+            value => {
+                out.insert(name.clone(), value.clone());
+            }
+        }
+    }
+    out
+}
+
+/// `changes` laid over `base`, leaf by leaf; a `null` stays as a `null` (asserted as empty).
+pub fn overlay(base: &mut Document, changes: &Document) {
+    for (name, value) in changes {
+        match (base.get_mut(name), value) {
+            (Some(Value::Object(base)), Value::Object(changes)) => overlay(base, changes),
+            _ => {
+                base.insert(name.clone(), value.clone());
+            }
+        }
+    }
+}
+
+/// The leaves in which `after` differs from `before`, as a document for `overlay`: what is gone is `null`.
+pub fn difference(before: &Document, after: &Document) -> Document {
+    let mut out = Document::new();
+    for (name, new) in after {
+        match (before.get(name), new) {
+            (Some(old), new) if old == new => {}
+            (Some(Value::Object(old)), Value::Object(new)) => {
+                out.insert(name.clone(), Value::Object(difference(old, new)));
+            }
+            (_, new) => {
+                out.insert(name.clone(), new.clone());
+            }
+        }
+    }
+    for (name, old) in before {
+        if !after.contains_key(name) {
+            out.insert(name.clone(), nulls_of(old));
+        }
+    }
+    out
+}
+
+fn nulls_of(value: &Value) -> Value {
+    match value {
+        Value::Object(inner) => {
+            Value::Object(inner.iter().map(|(name, value)| (name.clone(), nulls_of(value))).collect())
+        }
+        _ => Value::Null,
+    }
+}
+
+/// Every leaf as (path segments, value), for reports and `why`. Segments are not joined: URNs hold dots and colons.
+pub fn leaves(document: &Document) -> Vec<(Vec<&str>, &Value)> {
+    fn walk<'a>(at: &mut Vec<&'a str>, document: &'a Document, out: &mut Vec<(Vec<&'a str>, &'a Value)>) {
+        for (name, value) in document {
+            at.push(name);
+            match value {
+                Value::Object(inner) => walk(at, inner, out),
+                value => out.push((at.clone(), value)),
+            }
+            at.pop();
+        }
+    }
+    let mut out = Vec::new();
+    walk(&mut Vec::new(), document, &mut out);
+    out
+}
+
+/// A path as people write it: `name.familyName`, `urn:..:Agent:note`.
+pub fn shown(path: &[&str]) -> String {
+    path.iter().enumerate().fold(String::new(), |mut text, (at, segment)| {
+        if at > 0 {
+            text.push(if path[at - 1].starts_with("urn:") { ':' } else { '.' });
+        }
+        text.push_str(segment);
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn doc(value: Value) -> Document {
+        match value {
+            Value::Object(map) => map,
+            other => panic!("{other} is no object"),
+        }
+    }
+
+    #[test]
+    fn the_higher_source_wins_leaf_by_leaf_and_null_hides() {
+        let high = doc(json!({"name": {"familyName": "Novotna"}, "title": null, "emails": [{"value": "a@x"}]}));
+        let low = doc(
+            json!({"name": {"familyName": "Dvorakova", "givenName": "Eva"}, "title": "Dr", "emails": [], "note": "n"}),
+        );
+        assert_eq!(
+            Value::Object(merge([&high, &low])),
+            json!({"name": {"familyName": "Novotna", "givenName": "Eva"}, "emails": [{"value": "a@x"}], "note": "n"})
+        );
+    }
+
+    #[test]
+    fn overlay_of_the_difference_gives_the_other() {
+        let before = doc(json!({"a": 1, "n": {"x": 1, "y": 2}, "gone": {"z": 1}, "list": [1, 2]}));
+        let after = doc(json!({"a": 1, "n": {"x": 1, "y": 3}, "list": [2], "new": true}));
+        let change = difference(&before, &after);
+        assert_eq!(
+            Value::Object(change.clone()),
+            json!({"n": {"y": 3}, "gone": {"z": null}, "list": [2], "new": true})
+        );
+        let mut base = before;
+        overlay(&mut base, &change);
+        assert_eq!(without_nulls(&base), after);
+    }
+
+    #[test]
+    fn paths_read_as_people_write_them() {
+        assert_eq!(shown(&["name", "familyName"]), "name.familyName");
+        assert_eq!(shown(&["urn:x:2.0:Agent", "note"]), "urn:x:2.0:Agent:note");
+    }
+}

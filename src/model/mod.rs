@@ -1,0 +1,12 @@
+//! Pure types that cannot be wrong, and the rules on them. Nothing here waits, does I/O, asks the clock or draws
+//! randomness. Start with `desired` (what a source says), then `document` (how sayings are merged) and `entity`.
+
+pub mod change;
+pub mod desired;
+pub mod document;
+pub mod entity;
+pub mod fold;
+pub mod id;
+pub mod kind;
+pub mod source;
+pub mod time;
