@@ -1,1 +1,15 @@
+//! The stories: the real daemon, real PostgreSQL, slapd and SMTP, seen from outside. One binary, one module per topic;
+//! the servers are in `support`. Rules are tested beside their code in `src/`, not here.
+//! Run all of it with `tests/run`; one topic with `cargo test --test it ldap::`.
 
+mod support;
+
+mod crash;
+mod crm;
+mod daemon;
+mod engine;
+mod ldap;
+mod licences;
+mod mail;
+mod scim;
+mod visibility;
