@@ -1,1 +1,12 @@
-//! Placeholder while the room is being furnished.
+//! The only room that speaks SQL. `db` is the only file that knows that there are two databases; every noun of `model`
+//! has a file of plain functions here, each statement written once with `$1` placeholders. Start with `db`.
+//!
+//! Never here: decisions (they are `model`'s and `reconcile`'s), the clock, the network.
+
+pub mod db;
+mod group;
+pub mod migrate;
+pub mod value;
+
+pub use db::{Db, Error, Options, Read, Session, Tx};
+pub use value::{Row, Value, values};

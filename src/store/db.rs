@@ -1,0 +1,557 @@
+//! The two databases behind one face. Nothing outside this file and `group` knows which one it is.
+//!
+//! `write()` gives a transaction that leaves no trace when it is dropped; on SQLite those who write at the same moment
+//! share one durable COMMIT. `read()` gives a connection for reading, `snapshot()` one that sees a single moment.
+//! Rules for whoever holds a `Tx`: only SQL and pure code while it is open, no second `write()`, no lock of the program,
+//! and `commit` also when nothing was changed but an answer rests on what was read.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, Postgres};
+use sqlx::query::Query;
+use sqlx::sqlite::{
+    Sqlite, SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{AssertSqlSafe, Executor as _, Transaction};
+
+use super::group::Expect;
+pub use super::group::{Turn, Writer};
+use super::value::{Row, Value};
+use crate::model::time::Millis;
+
+pub(super) type SqliteQuery = Query<'static, Sqlite, SqliteArguments>;
+
+/// `SQLite` files of ours carry this ("mstd"), so that a wrong file is refused instead of filled.
+const APPLICATION_ID: i64 = 0x6d73_7464;
+/// A COMMIT on PostgreSQL that has not answered by then has an unknown outcome (a vanished synchronous standby
+/// makes it hang, and `statement_timeout` does not fire).
+const LONGEST_COMMIT: Duration = Duration::from_secs(30);
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("database: {0}")]
+    Sql(#[from] sqlx::Error),
+    /// Nothing of it stays; the same call may be tried again once.
+    #[error("not committed, nothing of it stays: {0}")]
+    Group(Arc<sqlx::Error>),
+    /// Whether the change is there shows after a restart: SQLite may find the failed COMMIT in its log.
+    #[error("the disk failed under a COMMIT, its outcome is unknown and the program must stop: {0}")]
+    Disk(Arc<sqlx::Error>),
+    #[error("this transaction is over: a statement was given up, or failed in a way that ends it")]
+    Over,
+    #[error("the outcome of the write is unknown")]
+    Unknown,
+    #[error("the writer was busy for too long")]
+    Busy,
+    #[error("{0}")]
+    Schema(String),
+    #[error("cannot use this database: {0}")]
+    Url(String),
+    /// A column holds what this program never writes.
+    #[error("unexpected content in the database: {0}")]
+    Stored(String),
+    #[error("expected one row, found none")]
+    NoRow,
+}
+
+impl Error {
+    /// A unique index refused the row.
+    pub fn is_unique_violation(&self) -> bool {
+        matches!(self, Error::Sql(error) if error.as_database_error().is_some_and(|e| e.is_unique_violation()))
+    }
+
+    /// Two transactions met (PostgreSQL: deadlock, serialisation) or the group failed: nothing stays, try again once.
+    pub fn may_be_tried_again(&self) -> bool {
+        match self {
+            Error::Group(_) | Error::Busy => true,
+            Error::Sql(error) => error
+                .as_database_error()
+                .and_then(|error| error.code())
+                .is_some_and(|code| matches!(code.as_ref(), "40001" | "40P01")),
+            _ => false,
+        }
+    }
+}
+
+/// Where the data is and how many may read at once.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `sqlite:///var/lib/musterd/musterd.db`, `sqlite:relative.db` or `postgres://…`.
+    pub url: String,
+    /// Readers on SQLite (as many as cores: more starve the writer), connections on PostgreSQL.
+    pub connections: u32,
+}
+
+impl Options {
+    pub fn new(url: impl Into<String>) -> Options {
+        let cores = std::thread::available_parallelism().map_or(2, |n| n.get() as u32);
+        let url = url.into();
+        let connections = if url.starts_with("postgres") { 8.max(cores * 4) } else { cores };
+        Options { url, connections }
+    }
+
+    /// The file of an embedded database.
+    pub fn file(&self) -> Option<PathBuf> {
+        let path = self.url.strip_prefix("sqlite:")?;
+        let path = path.strip_prefix("//").unwrap_or(path);
+        Some(PathBuf::from(path))
+    }
+}
+
+#[derive(Clone)]
+pub enum Db {
+    Sqlite { write: Arc<Writer>, read: SqlitePool, file: Arc<Path> },
+    Postgres(PgPool),
+}
+
+impl Db {
+    pub async fn open(options: &Options) -> Result<Db, Error> {
+        match options.file() {
+            Some(file) => open_sqlite(&file, options.connections).await,
+            None if options.url.starts_with("postgres:") || options.url.starts_with("postgresql:") => {
+                open_postgres(options).await
+            }
+            None => Err(Error::Url("expected `sqlite:PATH` or `postgres://USER@HOST/NAME`".to_owned())),
+        }
+    }
+
+    /// Brings the schema up to date; returns the names of the migrations applied.
+    pub async fn migrate(&self, now: Millis) -> Result<Vec<&'static str>, Error> {
+        super::migrate::run(self, now).await
+    }
+
+    pub fn is_embedded(&self) -> bool {
+        matches!(self, Db::Sqlite { .. })
+    }
+
+    /// A short transaction: a call of somebody who waits for the answer.
+    pub async fn write(&self) -> Result<Tx, Error> {
+        self.begin(Expect::Short).await
+    }
+
+    /// A transaction of a run: those who committed just before it do not wait for it.
+    pub async fn write_long(&self) -> Result<Tx, Error> {
+        self.begin(Expect::Long).await
+    }
+
+    async fn begin(&self, expect: Expect) -> Result<Tx, Error> {
+        Ok(match self {
+            Db::Sqlite { write, .. } => Tx::Sqlite(write.clone().turn(expect).await?),
+            Db::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+        })
+    }
+
+    /// A connection for reading; each statement sees what is committed when it starts. One per request, not per statement.
+    pub async fn read(&self) -> Result<Read, Error> {
+        Ok(match self {
+            Db::Sqlite { read, .. } => Read::Sqlite(read.acquire().await?),
+            Db::Postgres(pool) => Read::Postgres(pool.acquire().await?),
+        })
+    }
+
+    /// A read transaction: all its statements see the same moment. Keep it short on SQLite, it holds up the log.
+    pub async fn snapshot(&self) -> Result<Read, Error> {
+        Ok(match self {
+            Db::Sqlite { read, .. } => Read::SqliteSnapshot(read.begin().await?),
+            Db::Postgres(pool) => {
+                Read::PostgresSnapshot(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+            }
+        })
+    }
+
+    /// Returns when the store must not be written any more and the program must stop (SQLite: a COMMIT failed on the disk).
+    pub async fn failed(&self) {
+        match self {
+            Db::Sqlite { write, .. } => write.broken().await,
+            Db::Postgres(_) => std::future::pending().await,
+        }
+    }
+
+    /// Moves the log into the database file and truncates it. True when nobody's read held it up. Nothing on PostgreSQL.
+    pub async fn checkpoint(&self) -> Result<bool, Error> {
+        let Db::Sqlite { write, .. } = self else { return Ok(true) };
+        let rows = write.clone().alone(sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")).await?;
+        let busy: Option<i64> = rows.into_iter().next().map(|row| Row::Sqlite(row).get(0)).transpose()?;
+        Ok(busy.unwrap_or(0) == 0)
+    }
+
+    /// A consistent copy of an embedded database into a new file. The caller flushes and renames it.
+    pub async fn copy_into(&self, file: &Path) -> Result<(), Error> {
+        let Db::Sqlite { read, .. } = self else {
+            return Err(Error::Url("a PostgreSQL database is backed up with pg_dump".to_owned()));
+        };
+        let path = file.to_str().ok_or_else(|| Error::Url("the path is no UTF-8".to_owned()))?;
+        let mut connection = read.acquire().await?;
+        sqlx::query("VACUUM INTO $1").bind(path.to_owned()).execute(&mut *connection).await?;
+        Ok(())
+    }
+
+    /// Closes every connection; on SQLite the last one folds the log into the file.
+    pub async fn close(&self) {
+        match self {
+            Db::Sqlite { read, .. } => {
+                read.close().await;
+                self.checkpoint().await.ok();
+            }
+            Db::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+async fn open_sqlite(file: &Path, readers: u32) -> Result<Db, Error> {
+    refuse_network_file_system(file)?;
+    let unclean = std::fs::metadata(wal_of(file)).is_ok_and(|wal| wal.len() > 0);
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // NORMAL was measured to lose every acknowledged commit at power loss.
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(5))
+        .pragma("temp_store", "memory")
+        .pragma("journal_size_limit", "67108864")
+        .statement_cache_capacity(256);
+    let writer = Writer::open(options.clone()).await?;
+    let read = SqlitePoolOptions::new()
+        .max_connections(readers.max(1))
+        .test_before_acquire(false)
+        .acquire_timeout(Duration::from_secs(30))
+        .connect_with(options.create_if_missing(false).read_only(true))
+        .await?;
+    let db = Db::Sqlite { write: writer, read, file: file.into() };
+    identify(&db, unclean).await?;
+    Ok(db)
+}
+
+/// Refuses a file of another program; after an unclean stop also a damaged one.
+async fn identify(db: &Db, unclean: bool) -> Result<(), Error> {
+    let Db::Sqlite { write, .. } = db else { return Ok(()) };
+    let mut read = db.read().await?;
+    let id: i64 = read.one("SELECT application_id FROM pragma_application_id", Vec::new()).await?.get(0)?;
+    let tables = "SELECT count(*) FROM sqlite_master WHERE type = 'table'";
+    let empty = read.one(tables, Vec::new()).await?.get::<i64>(0)? == 0;
+    if id != APPLICATION_ID && !(id == 0 && empty) {
+        return Err(Error::Schema("the file is a database of another program".to_owned()));
+    }
+    if empty && id == 0 {
+        let mark = format!("PRAGMA application_id = {APPLICATION_ID}");
+        write.clone().alone(sqlx::query(AssertSqlSafe(mark))).await?;
+    }
+    if unclean {
+        let verdict: String = read.one("SELECT quick_check FROM pragma_quick_check", Vec::new()).await?.get(0)?;
+        if verdict != "ok" {
+            return Err(Error::Schema(format!("the database file is damaged: {verdict}")));
+        }
+    }
+    Ok(())
+}
+
+fn wal_of(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push("-wal");
+    PathBuf::from(name)
+}
+
+/// WAL needs shared memory, which network file systems do not give: two hosts would corrupt the file.
+fn refuse_network_file_system(file: &Path) -> Result<(), Error> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder.canonicalize().map_err(|error| Error::Url(format!("{}: {error}", folder.display())))?;
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    match file_system(&mounts, &folder) {
+        Some(kind) if matches!(kind, "nfs" | "nfs4" | "cifs" | "smb3" | "fuse.sshfs" | "ceph" | "9p") => {
+            Err(Error::Url(format!(
+                "{} lies on a network file system ({kind}); use a local disk or PostgreSQL",
+                file.display()
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The type of the file system that `folder` lies on, by the text of /proc/self/mountinfo.
+fn file_system<'a>(mounts: &'a str, folder: &Path) -> Option<&'a str> {
+    let mounted = mounts.lines().filter_map(|line| {
+        let (left, right) = line.split_once(" - ")?;
+        Some((left.split(' ').nth(4)?, right.split(' ').next()?))
+    });
+    mounted.filter(|(point, _)| folder.starts_with(point)).max_by_key(|(point, _)| point.len()).map(|(_, kind)| kind)
+}
+
+async fn open_postgres(options: &Options) -> Result<Db, Error> {
+    let connect: PgConnectOptions = options.url.parse()?;
+    let pool = PgPoolOptions::new()
+        .max_connections(options.connections)
+        .test_before_acquire(false)
+        .acquire_timeout(Duration::from_secs(30))
+        // A pool must not stay with a demoted primary.
+        .max_lifetime(Duration::from_secs(300))
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                let standby: bool =
+                    sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(&mut *connection).await?;
+                if standby {
+                    return Err(sqlx::Error::Configuration("the server is a standby and takes no writes".into()));
+                }
+                connection.execute("SET TIME ZONE 'UTC'").await?;
+                Ok(())
+            })
+        })
+        .connect_with(connect.application_name("musterd").statement_cache_capacity(256))
+        .await?;
+    Ok(Db::Postgres(pool))
+}
+
+/// A text of SQL: literals of this room, joined at most.
+pub type Sql = Cow<'static, str>;
+
+/// What can be asked: a transaction or a reading connection.
+pub trait Session: Send {
+    fn all(
+        &mut self,
+        sql: impl Into<Sql> + Send,
+        values: Vec<Value>,
+    ) -> impl Future<Output = Result<Vec<Row>, Error>> + Send;
+
+    fn optional(
+        &mut self,
+        sql: impl Into<Sql> + Send,
+        values: Vec<Value>,
+    ) -> impl Future<Output = Result<Option<Row>, Error>> + Send {
+        async move { Ok(self.all(sql, values).await?.into_iter().next()) }
+    }
+
+    fn one(
+        &mut self,
+        sql: impl Into<Sql> + Send,
+        values: Vec<Value>,
+    ) -> impl Future<Output = Result<Row, Error>> + Send {
+        async move { self.optional(sql, values).await?.ok_or(Error::NoRow) }
+    }
+}
+
+/// A transaction. Dropped without `commit` it leaves no trace.
+#[must_use]
+pub enum Tx {
+    Sqlite(Turn),
+    Postgres(Transaction<'static, Postgres>),
+}
+
+impl Tx {
+    /// Returns once the change is durable.
+    pub async fn commit(self) -> Result<(), Error> {
+        match self {
+            Tx::Sqlite(turn) => turn.commit().await,
+            Tx::Postgres(tx) => match tokio::time::timeout(LONGEST_COMMIT, tx.commit()).await {
+                Ok(done) => Ok(done?),
+                Err(_) => Err(Error::Unknown),
+            },
+        }
+    }
+
+    /// Rows written.
+    pub async fn execute(&mut self, sql: impl Into<Sql> + Send, values: Vec<Value>) -> Result<u64, Error> {
+        let sql = sql.into();
+        match self {
+            Tx::Sqlite(turn) => turn.execute(sqlite(sql, values)).await,
+            Tx::Postgres(tx) => Ok(postgres(sql, values).execute(&mut **tx).await?.rows_affected()),
+        }
+    }
+
+    /// Rows on which a write will rest: on PostgreSQL they are locked till the end (`FOR UPDATE`), on SQLite there is one
+    /// writer anyway. Order by id, so that two transactions lock in the same order. `sql` must be a plain SELECT.
+    pub async fn lock(&mut self, sql: impl Into<Sql> + Send, values: Vec<Value>) -> Result<Vec<Row>, Error> {
+        let sql = sql.into();
+        match self {
+            Tx::Sqlite(_) => self.all(sql, values).await,
+            Tx::Postgres(_) => self.all(format!("{sql} FOR UPDATE"), values).await,
+        }
+    }
+}
+
+impl Session for Tx {
+    async fn all(&mut self, sql: impl Into<Sql> + Send, values: Vec<Value>) -> Result<Vec<Row>, Error> {
+        let sql = sql.into();
+        match self {
+            Tx::Sqlite(turn) => Ok(turn.all(sqlite(sql, values)).await?.into_iter().map(Row::Sqlite).collect()),
+            Tx::Postgres(tx) => {
+                Ok(postgres(sql, values).fetch_all(&mut **tx).await?.into_iter().map(Row::Postgres).collect())
+            }
+        }
+    }
+}
+
+/// A connection for reading.
+pub enum Read {
+    Sqlite(PoolConnection<Sqlite>),
+    SqliteSnapshot(Transaction<'static, Sqlite>),
+    Postgres(PoolConnection<Postgres>),
+    PostgresSnapshot(Transaction<'static, Postgres>),
+}
+
+impl Read {
+    pub(super) async fn has_table(&mut self, name: &str) -> Result<bool, Error> {
+        let sql = match self {
+            Read::Sqlite(_) | Read::SqliteSnapshot(_) => {
+                "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1"
+            }
+            _ => "SELECT 1 FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = $1",
+        };
+        Ok(self.optional(sql, vec![name.into()]).await?.is_some())
+    }
+}
+
+impl Session for Read {
+    async fn all(&mut self, sql: impl Into<Sql> + Send, values: Vec<Value>) -> Result<Vec<Row>, Error> {
+        let sql = sql.into();
+        Ok(match self {
+            Read::Sqlite(c) => sqlite(sql, values).fetch_all(&mut **c).await?.into_iter().map(Row::Sqlite).collect(),
+            Read::SqliteSnapshot(c) => {
+                sqlite(sql, values).fetch_all(&mut **c).await?.into_iter().map(Row::Sqlite).collect()
+            }
+            Read::Postgres(c) => {
+                postgres(sql, values).fetch_all(&mut **c).await?.into_iter().map(Row::Postgres).collect()
+            }
+            Read::PostgresSnapshot(c) => {
+                postgres(sql, values).fetch_all(&mut **c).await?.into_iter().map(Row::Postgres).collect()
+            }
+        })
+    }
+}
+
+/// The one place that vouches for SQL texts: they are literals of this room or joined from such, never input.
+fn sqlite(sql: Sql, values: Vec<Value>) -> SqliteQuery {
+    counted(&sql, values.len());
+    let query = match sql {
+        Cow::Borrowed(sql) => sqlx::query(sql),
+        Cow::Owned(sql) => sqlx::query(AssertSqlSafe(sql)),
+    };
+    values.into_iter().fold(query, |query, value| match value {
+        Value::Text(text) => query.bind(text),
+        Value::Int(int) => query.bind(int),
+        Value::Bool(bool) => query.bind(bool),
+        Value::Bytes(bytes) => query.bind(bytes),
+    })
+}
+
+fn postgres(sql: Sql, values: Vec<Value>) -> Query<'static, Postgres, PgArguments> {
+    counted(&sql, values.len());
+    let query = match sql {
+        Cow::Borrowed(sql) => sqlx::query(sql),
+        Cow::Owned(sql) => sqlx::query(AssertSqlSafe(sql)),
+    };
+    values.into_iter().fold(query, |query, value| match value {
+        Value::Text(text) => query.bind(text),
+        Value::Int(int) => query.bind(int),
+        Value::Bool(bool) => query.bind(bool),
+        Value::Bytes(bytes) => query.bind(bytes),
+    })
+}
+
+/// SQLite takes a missing argument for NULL without a word, so debug builds count.
+fn counted(sql: &str, given: usize) {
+    if cfg!(debug_assertions) {
+        let wanted = sql.split('$').skip(1).map(|rest| {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            rest[..digits].parse::<usize>().unwrap_or(0)
+        });
+        let wanted = wanted.max().unwrap_or(0);
+        assert!(wanted == given, "{given} values for {wanted} placeholders: {sql}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::values;
+
+    async fn embedded() -> (tempfile::TempDir, Db) {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&Options::new(format!("sqlite://{}/a.db", folder.path().display()))).await.unwrap();
+        db.migrate(Millis(0)).await.unwrap();
+        (folder, db)
+    }
+
+    const ADD: &str = "INSERT INTO lease (name, holder, epoch, expires) VALUES ($1, $2, 0, 0)";
+
+    async fn count(db: &Db) -> i64 {
+        db.read().await.unwrap().one("SELECT count(*) FROM lease", values![]).await.unwrap().get(0).unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn writers_share_commits_and_a_dropped_turn_leaves_no_trace() {
+        let (_folder, db) = embedded().await;
+        let tasks: Vec<_> = (0..40)
+            .map(|n| {
+                let db = db.clone();
+                tokio::spawn(async move {
+                    let mut tx = db.write().await.unwrap();
+                    tx.execute(ADD, values![format!("{n}"), "x"]).await.unwrap();
+                    if n % 4 == 0 {
+                        return; // dropped
+                    }
+                    tx.commit().await.unwrap();
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(count(&db).await, 30);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_constraint_error_ends_only_its_statement() {
+        let (_folder, db) = embedded().await;
+        let mut tx = db.write().await.unwrap();
+        tx.execute(ADD, values!["a", "x"]).await.unwrap();
+        assert!(tx.execute(ADD, values!["a", "x"]).await.unwrap_err().is_unique_violation());
+        tx.execute(ADD, values!["b", "x"]).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(count(&db).await, 2);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_statement_that_was_given_up_ends_the_turn() {
+        let (_folder, db) = embedded().await;
+        let mut tx = db.write().await.unwrap();
+        let slow = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000000) \
+                    INSERT INTO lease (name, holder, epoch, expires) SELECT 'n' || max(i), 'x', 0, 0 FROM n";
+        assert!(tokio::time::timeout(Duration::from_millis(5), tx.execute(slow, values![])).await.is_err());
+        assert!(matches!(tx.commit().await, Err(Error::Over)));
+        assert_eq!(count(&db).await, 0);
+        let mut tx = db.write().await.unwrap();
+        tx.execute(ADD, values!["next", "x"]).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(count(&db).await, 1);
+    }
+
+    #[tokio::test]
+    async fn migrating_again_applies_nothing_and_a_foreign_file_is_refused() {
+        let (folder, db) = embedded().await;
+        assert!(db.migrate(Millis(0)).await.unwrap().is_empty());
+        assert!(db.checkpoint().await.unwrap());
+        let copy = folder.path().join("copy.db");
+        db.copy_into(&copy).await.unwrap();
+        assert!(Db::open(&Options::new(format!("sqlite://{}", copy.display()))).await.is_ok());
+
+        let foreign = folder.path().join("foreign.db");
+        let other = SqliteConnectOptions::new().filename(&foreign).create_if_missing(true);
+        let mut connection = sqlx::ConnectOptions::connect(&other).await.unwrap();
+        connection.execute("CREATE TABLE mine (a TEXT)").await.unwrap();
+        drop(connection);
+        let refused = Db::open(&Options::new(format!("sqlite://{}", foreign.display()))).await;
+        assert!(refused.err().unwrap().to_string().contains("another program"));
+    }
+
+    #[test]
+    fn network_file_systems_are_known_by_the_longest_mount() {
+        let mounts = "1 1 8:1 / / rw - ext4 /dev/a rw\n2 1 0:3 / /srv/share rw shared:1 - nfs4 host:/x rw\n";
+        assert_eq!(file_system(mounts, Path::new("/srv/share/db")), Some("nfs4"));
+        assert_eq!(file_system(mounts, Path::new("/srv/other")), Some("ext4"));
+    }
+}
