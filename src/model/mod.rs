@@ -10,3 +10,4 @@ pub mod id;
 pub mod kind;
 pub mod source;
 pub mod time;
+pub mod visibility;
