@@ -1,1 +1,3 @@
-//! Placeholder while the room is being furnished.
+//! What `musterd demo` starts beside the daemon: a directory, a CRM and a mail catcher, all on loopback.
+
+pub mod directory;
