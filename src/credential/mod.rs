@@ -1,1 +1,12 @@
-//! Placeholder while the room is being furnished.
+//! Secrets of people and programs: argon2id on bounded permits (`hasher`), generated passwords (`generate`), bearer
+//! tokens (`bearer`), secrets of links (`link`), second factors (`totp`) and the brake on guessing (`throttle`).
+//! Nothing here is stored or sent, and no secret is ever shown by `Debug`. Start with `hasher`.
+
+pub mod bearer;
+pub mod generate;
+pub mod hasher;
+pub mod link;
+pub mod throttle;
+pub mod totp;
+
+pub use hasher::{Hasher, Verdict};

@@ -8,6 +8,7 @@ pub mod entity;
 pub mod fold;
 pub mod id;
 pub mod kind;
+pub mod password_policy;
 pub mod source;
 pub mod time;
 pub mod visibility;
