@@ -1,1 +1,83 @@
-//! Placeholder while the room is being furnished.
+//! Raw TOML and environment -> checked configuration, all faults at once (`fault`). `read` has the readers, one file per
+//! section turns a `read::Section` into a checked struct. What stands in a `Config` is right: nobody checks it again.
+//! Start with `Config::load`; every key is explained in `config/default.toml`.
+
+pub mod fault;
+pub mod read;
+mod secret;
+pub mod server;
+pub mod source;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use server::{Log, Server, Store};
+pub use source::{Body, Source};
+
+use crate::model::source::SourcePolicy;
+use fault::Refused;
+use read::{Document, Section};
+
+/// The whole checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub server: Server,
+    pub store: Store,
+    pub log: Log,
+    /// By name; `operator` is always there.
+    pub sources: BTreeMap<String, Source>,
+}
+
+impl Config {
+    /// Merges the files (later ones win) and the variables, and reads everything.
+    pub fn load(files: &[PathBuf], variables: impl IntoIterator<Item = (String, String)>) -> Result<Config, Refused> {
+        Config::of(&Document::load(files, variables))
+    }
+
+    /// One text, for tests.
+    pub fn parse(text: &str) -> Result<Config, Refused> {
+        Config::of(&Document::parse(text))
+    }
+
+    fn of(document: &Document) -> Result<Config, Refused> {
+        let config = Config::read(&document.root());
+        document.done().map(|()| config)
+    }
+
+    fn read(root: &Section<'_>) -> Config {
+        Config {
+            server: Server::read(&root.section("server")),
+            store: Store::read(&root.section("store")),
+            log: Log::read(&root.section("log")),
+            sources: source::read_all(root),
+        }
+    }
+
+    pub fn source(&self, name: &str) -> Option<&Source> {
+        self.sources.get(name)
+    }
+
+    /// What the engine must know of the sources.
+    pub fn policies(&self) -> impl Iterator<Item = &Arc<SourcePolicy>> {
+        self.sources.values().map(|source| &source.policy)
+    }
+
+    pub fn policy(&self, source: &str) -> Option<&Arc<SourcePolicy>> {
+        self.sources.get(source).map(|source| &source.policy)
+    }
+}
+
+/// The variables of this process that are readable as text.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// Where the configuration is looked for when no `-c` is given.
+pub const DEFAULT_FILE: &str = "/etc/musterd/musterd.toml";
+
+/// The given files, or the default file where it exists.
+pub fn files(given: Vec<PathBuf>) -> Vec<PathBuf> {
+    if given.is_empty() && Path::new(DEFAULT_FILE).exists() { vec![DEFAULT_FILE.into()] } else { given }
+}

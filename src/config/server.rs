@@ -1,0 +1,185 @@
+//! Sections `[server]`, `[store]` and `[log]`: where musterd listens, within which limits, where it keeps its data.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use url::Url;
+
+use super::read::Section;
+use crate::model::kind::words;
+
+#[derive(Debug, Clone)]
+pub struct Server {
+    pub listen: SocketAddr,
+    /// How people and identity providers reach musterd. Links in mails come from here, never from a request's headers.
+    pub public_url: Url,
+    /// `/metrics` on a listener of its own; `None` = with everything else.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Unix socket for the commands of this machine, mode 0600.
+    pub control: PathBuf,
+    pub tls: Option<Tls>,
+    pub limits: Limits,
+    /// How long requests may still run after SIGTERM.
+    pub drain: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct Tls {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+#[derive(Debug, Clone)]
+pub struct Limits {
+    pub connections: usize,
+    pub connections_per_address: usize,
+    /// From the first byte of a request to the end of its headers, and from the accept to the first byte.
+    pub header_timeout: Duration,
+    /// Between two pieces of a body, either way.
+    pub body_idle_timeout: Duration,
+    /// From the end of the headers to the answer's headers. Streams (NDJSON) are exempt.
+    pub request_timeout: Duration,
+    /// Bytes of an ordinary body.
+    pub body: usize,
+    /// Bytes of a pushed NDJSON body.
+    pub push_body: u64,
+}
+
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// `sqlite:<path>` or `postgres://…`, password included.
+    pub url: SecretString,
+    /// Readers of SQLite (0 = as many as cores), connections of PostgreSQL.
+    pub connections: u32,
+    /// What `url` points at, fit to be shown.
+    pub shown: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// Directives of `tracing`: `info`, `info,musterd::sources=debug`.
+    pub filter: String,
+    pub format: LogFormat,
+}
+
+words! {
+    /// How log lines look.
+    LogFormat {
+        /// The journal where the output is one, lines on a terminal, JSON elsewhere.
+        Auto = "auto",
+        Text = "text",
+        Json = "json",
+        Journald = "journald",
+    }
+}
+
+impl Server {
+    pub(super) fn read(section: &Section<'_>) -> Server {
+        let listen = section.word("listen", SocketAddr::from(([127, 0, 0, 1], 8070)));
+        let own = Url::parse(&format!("http://{listen}/")).expect("a socket address makes a URL");
+        Server {
+            listen,
+            public_url: section.url("public_url", &["https", "http"]).unwrap_or(own),
+            metrics_listen: section.word_optional("metrics_listen"),
+            control: section.path_of("control").unwrap_or_else(|| PathBuf::from("/run/musterd/control.sock")),
+            tls: section.section_optional("tls").and_then(|tls| Tls::read(&tls)),
+            limits: Limits::read(&section.section("limits")),
+            drain: section.duration_within("drain", seconds(0)..=seconds(300), seconds(20)),
+        }
+    }
+}
+
+impl Tls {
+    fn read(section: &Section<'_>) -> Option<Tls> {
+        let needed = |key: &str| {
+            let path = section.path_of(key);
+            if path.is_none() {
+                section.missing(key);
+            }
+            path
+        };
+        let (certificate, key) = (needed("certificate"), needed("key"));
+        Some(Tls { certificate: certificate?, key: key? })
+    }
+}
+
+impl Limits {
+    fn read(section: &Section<'_>) -> Limits {
+        let timeout = |key: &str, default: u64| {
+            section.duration_within(key, Duration::from_millis(10)..=seconds(3600), seconds(default))
+        };
+        Limits {
+            connections: section.integer("connections", 1..=65_000, 4096_i64) as usize,
+            connections_per_address: section.integer("connections_per_address", 1..=65_000, 512_i64) as usize,
+            header_timeout: timeout("header_timeout", 10),
+            body_idle_timeout: timeout("body_idle_timeout", 30),
+            request_timeout: timeout("request_timeout", 60),
+            body: section.integer("body", 1024..=64 << 20, 1_i64 << 20) as usize,
+            push_body: section.integer("push_body", 1024..=64 << 30, 4_i64 << 30) as u64,
+        }
+    }
+}
+
+impl Store {
+    pub(super) fn read(section: &Section<'_>) -> Store {
+        let url = section.text_or("url", "sqlite:/var/lib/musterd/musterd.db");
+        let password = section.secret("password");
+        let connections = section.integer("connections", 0..=1000, 0_i64) as u32;
+        let (url, shown) = match address(&url, password.as_ref()) {
+            Ok(both) => both,
+            Err(allowed) => {
+                section.fault("url", Some(&hidden(&url)), allowed);
+                (SecretString::default(), String::new())
+            }
+        };
+        Store { url, connections, shown }
+    }
+}
+
+/// The address with the password in it, and the address fit to be shown.
+fn address(text: &str, password: Option<&SecretString>) -> Result<(SecretString, String), &'static str> {
+    use secrecy::ExposeSecret;
+    if text.strip_prefix("sqlite:").is_some_and(|path| !path.is_empty()) {
+        return Ok((text.to_owned().into(), text.to_owned()));
+    }
+    let allowed = "must be sqlite:PATH or postgres://USER@HOST[:PORT]/DATABASE";
+    let mut url = Url::parse(text).map_err(|_| allowed)?;
+    if !matches!(url.scheme(), "postgres" | "postgresql") {
+        return Err(allowed);
+    }
+    if let Some(password) = password {
+        url.set_password(Some(password.expose_secret())).map_err(|()| allowed)?;
+    }
+    let shown = hidden(url.as_str());
+    Ok((url.to_string().into(), shown))
+}
+
+/// A URL without its password.
+fn hidden(text: &str) -> String {
+    match Url::parse(text) {
+        Ok(mut url) if url.password().is_some() => {
+            if url.set_password(Some("***")).is_err() {
+                return "***".to_owned();
+            }
+            url.to_string()
+        }
+        _ => text.to_owned(),
+    }
+}
+
+impl Log {
+    pub(super) fn read(section: &Section<'_>) -> Log {
+        let filter = section.parsed("filter", |text| {
+            text.parse::<tracing_subscriber::filter::Targets>()
+                .map(|_| text.to_owned())
+                .map_err(|_| "must be directives like info or info,musterd::sources=debug")
+        });
+        Log { filter: filter.unwrap_or_else(|| "info".to_owned()), format: section.word("format", LogFormat::Auto) }
+    }
+}
+
+const fn seconds(number: u64) -> Duration {
+    Duration::from_secs(number)
+}

@@ -1,0 +1,124 @@
+//! Files and environment merged into one tree of values, each leaf with the place it came from. Knows no key by name.
+//! Later files win over earlier ones, `MUSTERD__SECTION__KEY` over all files. Values of the environment stay texts (a
+//! parser that guesses types would turn the secret `00123` into 123); `read` accepts a text wherever a number may stand.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use config::{Config, Environment, File, FileFormat, Map, Value as Raw, ValueKind};
+use serde_json::Value;
+
+use super::fault::{Fault, Faults};
+
+/// A value and where it was found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    pub origin: Option<String>,
+    pub body: Body,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Body {
+    Table(Table),
+    Array(Vec<Node>),
+    /// A text, number or boolean.
+    Leaf(Value),
+}
+
+pub type Table = BTreeMap<String, Node>;
+
+/// Reads the files in order and then the variables. What cannot be parsed is a fault of its own and is left out, so that
+/// the faults of the other files are seen in the same pass.
+pub fn load(files: &[PathBuf], variables: Map<String, String>, faults: &Faults) -> Table {
+    let mut all = Config::builder();
+    for file in files {
+        let name = file.display().to_string();
+        match Config::builder().add_source(File::from(file.as_path()).format(FileFormat::Toml)).build() {
+            Ok(config) => all = all.add_source(config),
+            Err(error) => faults.push(broken(Some(name), &error)),
+        }
+    }
+    let environment = Environment::with_prefix("MUSTERD").prefix_separator("__").separator("__");
+    built(all.add_source(environment.source(Some(variables))), faults)
+}
+
+/// One text, for embedded files and tests.
+pub fn parse(text: &str, faults: &Faults) -> Table {
+    built(Config::builder().add_source(File::from_str(text, FileFormat::Toml)), faults)
+}
+
+fn built(builder: config::ConfigBuilder<config::builder::DefaultState>, faults: &Faults) -> Table {
+    let tree = builder.build().map(|config| node(config.cache).body);
+    match tree {
+        Ok(Body::Table(table)) => table,
+        Ok(_) => Table::new(),
+        Err(error) => {
+            faults.push(broken(None, &error));
+            Table::new()
+        }
+    }
+}
+
+fn broken(origin: Option<String>, error: &config::ConfigError) -> Fault {
+    let allowed = format!("a readable TOML file is needed: {}", error.to_string().trim());
+    Fault { key: "(file)".to_owned(), value: None, allowed, origin }
+}
+
+fn node(raw: Raw) -> Node {
+    let origin = raw.origin().map(str::to_owned);
+    let body = match raw.kind {
+        ValueKind::Table(table) => Body::Table(table.into_iter().map(|(key, raw)| (key, node(raw))).collect()),
+        ValueKind::Array(items) => Body::Array(items.into_iter().map(node).collect()),
+        ValueKind::Nil => Body::Leaf(Value::Null),
+        ValueKind::Boolean(value) => Body::Leaf(value.into()),
+        ValueKind::I64(value) => Body::Leaf(value.into()),
+        ValueKind::U64(value) => Body::Leaf(value.into()),
+        ValueKind::I128(value) => Body::Leaf(value.to_string().into()),
+        ValueKind::U128(value) => Body::Leaf(value.to_string().into()),
+        ValueKind::Float(value) => Body::Leaf(value.into()),
+        ValueKind::String(value) => Body::Leaf(value.into()),
+    };
+    Node { origin, body }
+}
+
+impl Node {
+    /// The value as JSON, for free-form parts (mappings) that their owner checks.
+    pub fn json(&self) -> Value {
+        match &self.body {
+            Body::Table(table) => table.iter().map(|(key, node)| (key.clone(), node.json())).collect(),
+            Body::Array(items) => items.iter().map(Node::json).collect(),
+            Body::Leaf(value) => value.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_mappings_keep_their_dots_and_case() {
+        let faults = Faults::default();
+        let table = parse("[a.map]\n\"urn:x:2.0:User.employeeNumber\" = \"n\"\nuserName = 1", &faults);
+        assert!(faults.is_empty());
+        assert_eq!(
+            table["a"].json(),
+            serde_json::json!({"map": {"urn:x:2.0:User.employeeNumber": "n", "userName": 1}})
+        );
+    }
+
+    #[test]
+    fn a_broken_file_does_not_hide_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let (bad, good) = (folder.path().join("bad.toml"), folder.path().join("good.toml"));
+        std::fs::write(&bad, "a = ").unwrap();
+        std::fs::write(&good, "[server]\nlisten = \"x\"").unwrap();
+        let faults = Faults::default();
+        let variables = Map::from_iter([("MUSTERD__SERVER__NAME".to_owned(), "00123".to_owned())]);
+        let table = load(&[bad.clone(), good, folder.path().join("none.toml")], variables, &faults);
+        assert_eq!(table["server"].json(), serde_json::json!({"listen": "x", "name": "00123"}));
+        let faults = faults.take();
+        assert_eq!(faults.len(), 2, "{faults:?}");
+        assert_eq!(faults[0].origin, Some(bad.display().to_string()));
+    }
+}
