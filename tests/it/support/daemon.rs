@@ -121,7 +121,7 @@ impl Builder {
             Which::Postgres => postgres::create(None).await.url,
         };
         let text =
-            format!("[server]\nlisten = \"127.0.0.1:{port}\"\n\n[store]\nurl = \"{database}\"\n\n{}", self.config);
+            format!("[server]\nlisten = \"127.0.0.1:{port}\"\ncontrol = \"{control}\"\n\n[store]\nurl = \"{database}\"\n\n{}", self.config);
         std::fs::write(folder.path().join("musterd.toml"), text).expect("the configuration is written");
         let server = spawn(folder.path(), &self.environment);
         let http = Http::new(format!("http://127.0.0.1:{port}"));

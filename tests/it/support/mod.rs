@@ -32,3 +32,66 @@ where
 pub fn long() -> bool {
     std::env::var_os("MUSTERD_LONG").is_some_and(|value| !value.is_empty() && value != "0")
 }
+
+mod tests {
+    use std::process::Command;
+    use std::time::{Duration, Instant};
+
+    use sqlx::{Connection as _, PgConnection};
+
+    use super::process::{Server, remove_at_end};
+
+    #[tokio::test]
+    async fn every_database_is_its_own() {
+        let first = super::postgres::create(None).await;
+        let mut inside = PgConnection::connect(&first.url).await.unwrap();
+        sqlx::query("CREATE TABLE here (n BIGINT)").execute(&mut inside).await.unwrap();
+        inside.close().await.unwrap();
+        let copy = super::postgres::create(Some(&first.name)).await;
+        let mut copied = PgConnection::connect(&copy.url).await.unwrap();
+        sqlx::query("INSERT INTO here VALUES (1)").execute(&mut copied).await.unwrap();
+        let mut inside = PgConnection::connect(&first.url).await.unwrap();
+        let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM here").fetch_one(&mut inside).await.unwrap();
+        assert_eq!(rows, 0);
+        // Both are still in use: dropping ends the connections.
+        super::postgres::drop_database(&first).await;
+        super::postgres::drop_database(&copy).await;
+        assert!(sqlx::query("SELECT 1").execute(&mut copied).await.is_err());
+    }
+
+    const VICTIM: &str = "MUSTERD_TEST_VICTIM_FOLDER";
+
+    /// Only does something as the child of the next test.
+    #[test]
+    fn victim() {
+        let Some(folder) = std::env::var_os(VICTIM) else { return };
+        let server = Server::start(Command::new("sleep").arg("600"), "TERM");
+        remove_at_end(std::path::Path::new(&folder));
+        std::fs::write(std::path::Path::new(&folder).join("pid"), server.pid().to_string()).unwrap();
+        std::thread::sleep(Duration::from_mins(10));
+    }
+
+    #[test]
+    fn a_killed_test_process_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("a name with blanks");
+        std::fs::create_dir(&inner).unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "support::tests::victim"]).env(VICTIM, &inner);
+        let mut tests = Server::start(&mut command, "TERM");
+        let until = |what: &str, done: &dyn Fn() -> bool| {
+            let start = Instant::now();
+            while !done() {
+                assert!(start.elapsed() < Duration::from_secs(30), "{what}");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        };
+        let pid = || std::fs::read_to_string(inner.join("pid")).ok().filter(|pid| !pid.is_empty());
+        until("the victim runs", &|| pid().is_some());
+        let child = format!("/proc/{}", pid().unwrap());
+        assert!(std::path::Path::new(&child).exists());
+        tests.kill();
+        until("the child has ended", &|| !std::path::Path::new(&child).exists());
+        until("the folder is gone", &|| !inner.exists());
+    }
+}
