@@ -6,6 +6,8 @@
 pub mod db;
 mod group;
 pub mod migrate;
+#[cfg(test)]
+pub mod testing;
 pub mod value;
 
 pub use db::{Db, Error, Options, Read, Session, Tx};

@@ -120,8 +120,12 @@ impl Builder {
             Which::Sqlite => format!("sqlite://{}", folder.path().join("musterd.db").display()),
             Which::Postgres => postgres::create(None).await.url,
         };
-        let text =
-            format!("[server]\nlisten = \"127.0.0.1:{port}\"\ncontrol = \"{control}\"\n\n[store]\nurl = \"{database}\"\n\n{}", self.config);
+        let control = folder.path().join("control.sock");
+        let text = format!(
+            "[server]\nlisten = \"127.0.0.1:{port}\"\ncontrol = \"{}\"\n\n[store]\nurl = \"{database}\"\n\n{}",
+            control.display(),
+            self.config
+        );
         std::fs::write(folder.path().join("musterd.toml"), text).expect("the configuration is written");
         let server = spawn(folder.path(), &self.environment);
         let http = Http::new(format!("http://127.0.0.1:{port}"));

@@ -1,0 +1,85 @@
+//! For unit tests of every room: a fresh, migrated store, on SQLite and then on PostgreSQL. The PostgreSQL cluster is
+//! private to the test process (`tests/it/support/postgres.rs`, shared with the integration tests by its path).
+//! Start with `both`.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::sync::OnceCell;
+
+use super::{Db, Options};
+use crate::model::time::Millis;
+
+#[path = "../../tests/it/support/postgres.rs"]
+pub mod postgres;
+#[path = "../../tests/it/support/process.rs"]
+pub mod process;
+
+/// When the schema of a test database was made.
+pub const NOW: Millis = Millis(1_790_000_000_000);
+
+/// Runs the test on a fresh, migrated store of either kind, one after the other; the output names the one that fails.
+pub async fn both<F, Fut>(test: F)
+where
+    F: Fn(Db) -> Fut,
+    Fut: Future<Output = ()>,
+{
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let url = format!("sqlite://{}", folder.path().join("test.db").display());
+    eprintln!("-- on SQLite");
+    on(&Options::new(url), true, &test).await;
+
+    let database = postgres::create(Some(template().await)).await;
+    eprintln!("-- on PostgreSQL");
+    on(&Options::new(database.url.clone()), false, &test).await;
+    postgres::drop_database(&database).await;
+}
+
+async fn on<F, Fut>(options: &Options, migrate: bool, test: &F)
+where
+    F: Fn(Db) -> Fut,
+    Fut: Future<Output = ()>,
+{
+    let db = Db::open(options).await.expect("the store opens");
+    if migrate {
+        db.migrate(NOW).await.expect("the migrations apply");
+    }
+    test(db.clone()).await;
+    // A task that the test left behind may still hold a connection: that is its own matter.
+    let _ = tokio::time::timeout(Duration::from_secs(5), db.close()).await;
+}
+
+/// A migrated database that the others are copied from.
+async fn template() -> &'static str {
+    static TEMPLATE: OnceCell<postgres::Database> = OnceCell::const_new();
+    let make = || async {
+        let database = postgres::create(None).await;
+        let db = Db::open(&Options::new(database.url.clone())).await.expect("the store opens");
+        db.migrate(NOW).await.expect("the migrations apply");
+        db.close().await;
+        database
+    };
+    &TEMPLATE.get_or_init(make).await.name
+}
+
+mod tests {
+    use super::*;
+    use crate::store::{Session as _, values};
+
+    #[tokio::test]
+    async fn a_store_is_migrated_empty_and_its_own() {
+        for _ in 0..2 {
+            both(|db| async move {
+                assert!(db.migrate(NOW).await.unwrap().is_empty(), "nothing is left to apply");
+                let mut tx = db.write().await.unwrap();
+                let sql = "INSERT INTO lookup (kind, name, value, entity_id) VALUES ($1, $2, $3, $4)";
+                tx.execute(sql, values!["user", "email", "a@x", "1"]).await.unwrap();
+                tx.commit().await.unwrap();
+                let mut read = db.read().await.unwrap();
+                let row = read.one("SELECT count(*) FROM lookup", values![]).await.unwrap();
+                assert_eq!(row.get::<i64>(0).unwrap(), 1);
+            })
+            .await;
+        }
+    }
+}
