@@ -3,6 +3,7 @@
 //! Start with `Config::load`; every key is explained in `config/default.toml`.
 
 pub mod fault;
+pub mod licences;
 pub mod read;
 mod secret;
 pub mod server;

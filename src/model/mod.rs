@@ -1,6 +1,7 @@
 //! Pure types that cannot be wrong, and the rules on them. Nothing here waits, does I/O, asks the clock or draws
 //! randomness. Start with `desired` (what a source says), then `document` (how sayings are merged) and `entity`.
 
+pub mod catalogue;
 pub mod change;
 pub mod desired;
 pub mod document;
@@ -8,6 +9,8 @@ pub mod entity;
 pub mod fold;
 pub mod id;
 pub mod kind;
+pub mod licence;
+pub mod login;
 pub mod password_policy;
 pub mod source;
 pub mod time;
