@@ -2,8 +2,10 @@
 //! section turns a `read::Section` into a checked struct. What stands in a `Config` is right: nobody checks it again.
 //! Start with `Config::load`; every key is explained in `config/default.toml`.
 
+pub mod credential;
 pub mod fault;
 pub mod licences;
+pub mod mail;
 pub mod read;
 mod secret;
 pub mod server;
@@ -14,6 +16,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use credential::Credentials;
+pub use mail::Mail;
 pub use server::{Log, Server, Store};
 pub use source::{Body, Source};
 
@@ -27,6 +31,8 @@ pub struct Config {
     pub server: Server,
     pub store: Store,
     pub log: Log,
+    pub mail: Mail,
+    pub credentials: Credentials,
     /// By name; `operator` is always there.
     pub sources: BTreeMap<String, Source>,
 }
@@ -52,6 +58,8 @@ impl Config {
             server: Server::read(&root.section("server")),
             store: Store::read(&root.section("store")),
             log: Log::read(&root.section("log")),
+            mail: Mail::read(&root.section("mail")),
+            credentials: Credentials::read(&root.section("credentials")),
             sources: source::read_all(root),
         }
     }

@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
+use crate::config::credential::Cost;
 use crate::model::password_policy;
 
 /// KiB. A stored hash that asks for more is refused before anything is allocated.
@@ -19,32 +20,6 @@ const MOST_MEMORY: u32 = 256 * 1024;
 /// Passes and lanes of a stored hash beyond which it is refused.
 const MOST_PASSES: u32 = 32;
 const MOST_LANES: u32 = 16;
-
-/// What a hash costs and how many are made at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cost {
-    pub memory_kib: u32,
-    pub passes: u32,
-    pub lanes: u32,
-    /// Hashes at the same time.
-    pub permits: usize,
-    /// Callers that may wait for a permit.
-    pub queue: usize,
-}
-
-impl Default for Cost {
-    fn default() -> Self {
-        let permits = std::thread::available_parallelism().map_or(2, usize::from);
-        Cost { memory_kib: 19 * 1024, passes: 2, lanes: 1, permits, queue: 64 }
-    }
-}
-
-impl Cost {
-    /// For tests: the cheapest that argon2 allows.
-    pub fn tiny() -> Cost {
-        Cost { memory_kib: 64, passes: 1, lanes: 1, permits: 2, queue: 64 }
-    }
-}
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

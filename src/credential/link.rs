@@ -38,7 +38,7 @@ mod tests {
         let (text, hash) = mint(&clock);
         assert_eq!(presented(text.expose_secret()), Some(hash));
         assert_ne!(mint(&clock).1, hash);
-        assert_eq!(format!("{text:?}").contains(text.expose_secret()), false);
+        assert!(!format!("{text:?}").contains(text.expose_secret()));
         for bad in ["", "abc", "../../etc/passwd", &"ž".repeat(43), &"a".repeat(44)] {
             assert_eq!(presented(bad), None, "{bad}");
         }

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use super::id::EntityId;
 use super::kind::{Realm, words};
-use super::language::Language;
 use super::time::Millis;
 
 words! {
@@ -54,7 +53,7 @@ pub struct LinkData {
     pub given_name: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub family_name: String,
-    /// As it was asked for; `Language::wished` makes one of ours of it.
+    /// As it was asked for; `model::language::Language::wished` makes one of ours of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
     /// The company's name as it was when the invitation was written.

@@ -84,12 +84,28 @@ mod tests {
 
     #[test]
     fn s21_addresses_that_could_speak_smtp_are_none() {
-        for good in ["a@b.cz", "eva.novotna+x@acme.test", "o'brien@x-y.example", "řeřicha@žluť.cz", "root@localhost"] {
+        for good in ["a@b.cz", "eva.novotna+x@acme.test", "o'brien@x-y.example", "řeřicha@žluť.cz", "root@localhost"]
+        {
             assert!(is_address(good), "{good}");
         }
-        for bad in ["", "@b", "a@", "a b@c.cz", "a@b.cz\r\nRCPT TO:<x@y>", "a\0@b.cz", "<a@b.cz>", "a@b..cz", ".a@b.cz",
-            "a@b_c.cz", "a,b@c.cz", "a@-b.cz", "a\u{202e}@b.cz", "\"a\"@b.cz", "a@b.cz.", "a@[127.0.0.1]"]
-        {
+        for bad in [
+            "",
+            "@b",
+            "a@",
+            "a b@c.cz",
+            "a@b.cz\r\nRCPT TO:<x@y>",
+            "a\0@b.cz",
+            "<a@b.cz>",
+            "a@b..cz",
+            ".a@b.cz",
+            "a@b_c.cz",
+            "a,b@c.cz",
+            "a@-b.cz",
+            "a\u{202e}@b.cz",
+            "\"a\"@b.cz",
+            "a@b.cz.",
+            "a@[127.0.0.1]",
+        ] {
             assert!(!is_address(bad), "{bad:?}");
         }
         assert!(!is_address(&format!("{}@b.cz", "a".repeat(65))));
