@@ -2,7 +2,9 @@
 //! section turns a `read::Section` into a checked struct. What stands in a `Config` is right: nobody checks it again.
 //! Start with `Config::load`; every key is explained in `config/default.toml`.
 
+pub mod connector;
 pub mod credential;
+pub mod crm;
 pub mod fault;
 pub mod licences;
 pub mod mail;

@@ -10,6 +10,7 @@ mod path;
 mod relation;
 mod rule;
 mod target;
+mod template;
 pub mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,7 @@ use minijinja::Environment;
 use serde_json::{Map, Value, json};
 
 pub use digest::{Fingerprint, digest};
+pub use template::Template;
 
 use crate::model::desired::{Desired, Known, Record, Write};
 use crate::model::document::Document;
