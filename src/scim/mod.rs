@@ -1,1 +1,29 @@
-//! Placeholder while the room is being furnished.
+//! The SCIM 2.0 protocol, pure: JSON in, JSON out. Knows neither SQL nor HTTP nor the clock; what is stored is a
+//! `model::document` and everything here works on the published schemas (`schemas/*.json`), so that a new attribute is
+//! a line in a file.
+//!
+//! Start with `schema` (what exists), then `resource` (a body -> a checked document), `patch`, `filter`, `render`.
+
+pub mod edit;
+pub mod error;
+pub mod eval;
+pub mod filter;
+pub mod json;
+pub mod lexer;
+pub mod list;
+pub mod members;
+pub mod patch;
+pub mod path;
+pub mod project;
+pub mod registry;
+pub mod render;
+pub mod resource;
+pub mod schema;
+
+/// URNs of the protocol's own messages.
+pub mod message {
+    pub const ERROR: &str = "urn:ietf:params:scim:api:messages:2.0:Error";
+    pub const LIST: &str = "urn:ietf:params:scim:api:messages:2.0:ListResponse";
+    pub const SEARCH: &str = "urn:ietf:params:scim:api:messages:2.0:SearchRequest";
+    pub const PATCH: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
+}

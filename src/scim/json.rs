@@ -1,0 +1,137 @@
+//! Reading of JSON that comes from outside: one key may stand once in an object (two readers of a body with a doubled
+//! key would disagree about what it says), no text holds U+0000 (PostgreSQL cannot store it), nesting is bounded.
+
+use std::fmt;
+
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+use super::error::Error;
+
+/// Levels of nesting. A resource has four, a PATCH of it seven.
+const DEPTH: usize = 24;
+
+/// The value in `text`, or why it is none (`invalidSyntax`).
+pub fn parse(text: &[u8]) -> Result<Value, Error> {
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    let value = Strict(DEPTH).deserialize(&mut reader).map_err(refuse)?;
+    reader.end().map_err(refuse)?;
+    Ok(value)
+}
+
+fn refuse(error: serde_json::Error) -> Error {
+    Error::InvalidSyntax(format!("the body is not the JSON that is expected: {error}"))
+}
+
+/// The same for an object, which every body must be.
+pub fn object(text: &[u8]) -> Result<Map<String, Value>, Error> {
+    match parse(text)? {
+        Value::Object(map) => Ok(map),
+        _ => Err(Error::InvalidSyntax("the body must be a JSON object".to_owned())),
+    }
+}
+
+/// Reads one value with so many levels left.
+struct Strict(usize);
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = Value;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number is out of range"))
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Value, E> {
+        text(value).map(|text| Value::String(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let left = deeper(self.0)?;
+        let mut values = Vec::new();
+        while let Some(value) = seq.next_element_seed(Strict(left))? {
+            values.push(value);
+        }
+        Ok(Value::Array(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let left = deeper(self.0)?;
+        let mut object = Map::new();
+        while let Some(name) = map.next_key::<String>()? {
+            text(&name)?;
+            let value = map.next_value_seed(Strict(left))?;
+            if object.contains_key(&name) {
+                return Err(de::Error::custom(format_args!("`{}` stands twice", short(&name))));
+            }
+            object.insert(name, value);
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+fn deeper<E: de::Error>(left: usize) -> Result<usize, E> {
+    left.checked_sub(1).ok_or_else(|| E::custom(format_args!("nested deeper than {DEPTH} levels")))
+}
+
+fn text<E: de::Error>(value: &str) -> Result<&str, E> {
+    if value.contains('\0') { Err(E::custom("a text holds U+0000")) } else { Ok(value) }
+}
+
+/// So much of a text from outside as a message may repeat.
+pub fn short(text: &str) -> String {
+    let mut cut: String = text.chars().take(60).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    if text.chars().nth(60).is_some() {
+        cut.push('…');
+    }
+    cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_doubled_key_a_nul_and_deep_nesting_are_refused() {
+        for (text, why) in [
+            (r#"{"a":1,"a":1}"#.to_owned(), "stands twice"),
+            (r#"{"x":{"b":1,"b":2}}"#.to_owned(), "stands twice"),
+            ("{\"a\":\"\\u0000\"}".to_owned(), "U+0000"),
+            (format!("{}1{}", "[".repeat(50), "]".repeat(50)), "nested"),
+            ("{\"a\":1} x".to_owned(), "trailing"),
+            (String::new(), "EOF"),
+        ] {
+            let error = parse(text.as_bytes()).unwrap_err();
+            assert_eq!(error.scim_type(), Some("invalidSyntax"));
+            assert!(error.to_string().contains(why), "{text}: {error}");
+        }
+        assert_eq!(parse(br#"{"a":[1,-2,1.5,true,null,"x"]}"#).unwrap()["a"][2], 1.5);
+        assert!(object(b"[]").is_err());
+    }
+}

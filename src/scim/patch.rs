@@ -1,0 +1,297 @@
+//! PATCH (RFC 7644 §3.5.2), pure: document and operations -> new document, member changes. All or nothing: an error
+//! leaves nothing behind because nothing was touched. Accepts what identity providers really send (capital letters,
+//! booleans as texts, dotted and URN keys without a path, filters that match nothing yet); a shape that is not
+//! understood is refused and never empties anything.
+
+use secrecy::SecretString;
+use serde_json::{Map, Value};
+
+use super::edit;
+use super::error::Error;
+use super::eval;
+use super::filter::{Filter, Op as Compare};
+use super::json::short;
+use super::members::{self, Changes, MEMBERS};
+use super::path::{self, Path};
+use super::resource::{self, Notes};
+use super::schema::{Located, Shape};
+use crate::model::document::Document;
+use crate::model::kind::Kind;
+
+/// Operations in one request.
+const OPERATIONS: usize = 1000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Op {
+    Add,
+    Replace,
+    Remove,
+}
+
+#[derive(Debug, Clone)]
+pub struct Operation {
+    pub op: Op,
+    pub path: Option<String>,
+    pub value: Option<Value>,
+}
+
+#[derive(Debug, Default)]
+pub struct Patched {
+    pub document: Document,
+    pub members: Changes,
+    pub password: Option<SecretString>,
+    /// Names nobody knows; they were ignored.
+    pub ignored: Vec<String>,
+}
+
+/// The operations of a request body.
+pub fn operations(body: &Map<String, Value>) -> Result<Vec<Operation>, Error> {
+    let list = body.iter().find(|(name, _)| name.eq_ignore_ascii_case("Operations")).map(|(_, value)| value);
+    let Some(Value::Array(list)) = list else {
+        return Err(Error::InvalidSyntax("`Operations` is missing or is no list".to_owned()));
+    };
+    match list.len() {
+        0 => Err(Error::InvalidSyntax("`Operations` is empty".to_owned())),
+        1..=OPERATIONS => list.iter().map(operation).collect(),
+        _ => Err(Error::TooMany(format!("more than {OPERATIONS} operations in one request"))),
+    }
+}
+
+fn operation(item: &Value) -> Result<Operation, Error> {
+    let map = item.as_object().ok_or_else(|| Error::InvalidSyntax("an operation is no object".to_owned()))?;
+    let member = |wanted: &str| map.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value);
+    let word = member("op").and_then(Value::as_str).unwrap_or_default();
+    let op = match word.to_ascii_lowercase().as_str() {
+        "add" => Op::Add,
+        "replace" => Op::Replace,
+        "remove" => Op::Remove,
+        _ => return Err(Error::InvalidSyntax(format!("`op` is `{}`; allowed: add, replace, remove", short(word)))),
+    };
+    let path = match member("path") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(path)) if path.trim().is_empty() => None,
+        Some(Value::String(path)) => Some(path.trim().to_owned()),
+        Some(_) => return Err(Error::InvalidPath("`path` is no text".to_owned())),
+    };
+    Ok(Operation { op, path, value: member("value").cloned() })
+}
+
+/// Whether a path filters members by anything but their id, so that the present members must be known.
+pub fn needs_members(shape: &Shape, operations: &[Operation]) -> bool {
+    shape.kind == Kind::Group
+        && operations.iter().filter_map(|operation| operation.path.as_deref()).any(|text| {
+            matches!(path::parse(shape, text), Ok(Path::Attribute { place, filter: Some(filter) })
+                if place.attribute.name == MEMBERS && ids(&filter).is_none())
+        })
+}
+
+/// Applies the operations in order. `id` is that of the resource; `present` are its members where `needs_members`.
+pub fn apply(
+    shape: &Shape,
+    id: &str,
+    current: &Document,
+    operations: &[Operation],
+    present: &[Map<String, Value>],
+) -> Result<Patched, Error> {
+    let patched = Patched { document: current.clone(), ..Patched::default() };
+    let mut work = Work { shape, id, current, present, patched, notes: Notes::default() };
+    for operation in operations {
+        match &operation.path {
+            None => work.pathless(operation)?,
+            Some(text) => work.at(text, operation.op, operation.value.as_ref())?,
+        }
+        work.notes.result()?;
+    }
+    work.finish()
+}
+
+struct Work<'s> {
+    shape: &'s Shape,
+    id: &'s str,
+    current: &'s Document,
+    present: &'s [Map<String, Value>],
+    patched: Patched,
+    notes: Notes,
+}
+
+impl<'s> Work<'s> {
+    /// Without a path the value is an object of attributes, some clients say it as JSON in a text.
+    fn pathless(&mut self, operation: &Operation) -> Result<(), Error> {
+        if operation.op == Op::Remove {
+            return Err(Error::NoTarget("a removal needs a `path`".to_owned()));
+        }
+        match &operation.value {
+            Some(Value::Object(map)) => self.each(operation.op, map, ""),
+            Some(Value::String(text)) => self.each(operation.op, &super::json::object(text.as_bytes())?, ""),
+            _ => Err(Error::InvalidValue("without a `path`, `value` must be an object of attributes".to_owned())),
+        }
+    }
+
+    fn each(&mut self, op: Op, map: &Map<String, Value>, prefix: &str) -> Result<(), Error> {
+        for (key, value) in map {
+            let name = format!("{prefix}{key}");
+            match path::parse(self.shape, &name) {
+                Ok(Path::Attribute { place, filter }) => {
+                    if !self.echo(place, value)? {
+                        self.change(place, filter.as_ref(), op, Some(value))?;
+                    }
+                }
+                Ok(Path::Extension(extension)) => match value {
+                    Value::Object(inner) => self.each(op, inner, &format!("{}:", extension.id))?,
+                    Value::Null => {}
+                    _ => return Err(Error::InvalidValue(format!("`{}` expects an object", extension.id))),
+                },
+                Err(_) if self.shape.is_core(&name) => {
+                    if let Value::Object(inner) = value {
+                        self.each(op, inner, "")?;
+                    }
+                }
+                Err(_) => self.notes.ignored.push(short(&name)),
+            }
+        }
+        Ok(())
+    }
+
+    /// A client that puts back what it read repeats attributes that it cannot write: true if this is such an echo.
+    fn echo(&self, place: Located<'_>, value: &Value) -> Result<bool, Error> {
+        if place.attribute.writable() {
+            // `null` says nothing of members: a list is emptied by `[]`.
+            return Ok(self.is_members(place) && value.is_null());
+        }
+        let same = match place.attribute.name.as_str() {
+            "schemas" | "meta" | "groups" => place.extension.is_none(),
+            "id" => value.as_str() == Some(self.id),
+            _ => edit::get(self.current, place).unwrap_or(&Value::Null) == value,
+        };
+        if same { Ok(true) } else { Err(read_only(place)) }
+    }
+
+    fn at(&mut self, text: &str, op: Op, value: Option<&Value>) -> Result<(), Error> {
+        match path::parse(self.shape, text)? {
+            Path::Attribute { place, filter } => self.change(place, filter.as_ref(), op, value),
+            Path::Extension(extension) => match (op, value) {
+                (Op::Remove, _) => {
+                    for attribute in extension.attributes.iter().filter(|attribute| attribute.writable()) {
+                        let place = Located { extension: Some(&extension.id), attribute, sub: None };
+                        edit::remove(&mut self.patched.document, place, None, None, &mut self.notes);
+                    }
+                    Ok(())
+                }
+                (_, Some(Value::Object(map))) => self.each(op, map, &format!("{}:", extension.id)),
+                _ => Err(Error::InvalidValue(format!("`{}` expects an object", extension.id))),
+            },
+        }
+    }
+
+    fn change(
+        &mut self,
+        place: Located<'s>,
+        filter: Option<&Filter<'s>>,
+        op: Op,
+        value: Option<&Value>,
+    ) -> Result<(), Error> {
+        if self.is_members(place) {
+            return self.members(place, filter, op, value);
+        }
+        if !place.attribute.writable() || place.sub.is_some_and(|sub| !sub.writable()) {
+            return Err(read_only(place));
+        }
+        if place.secret() {
+            if let (Op::Add | Op::Replace, Some(value)) = (op, value) {
+                self.patched.password = resource::secret(place.attribute, value, &mut self.notes);
+            }
+            return Ok(());
+        }
+        let document = &mut self.patched.document;
+        match (op, value) {
+            (Op::Remove, value) => edit::remove(document, place, filter, value, &mut self.notes),
+            (_, None) => return Err(Error::InvalidValue(format!("`{}` needs a `value`", place.shown()))),
+            (_, Some(value)) => edit::set(document, place, filter, op == Op::Add, value, &mut self.notes)?,
+        }
+        Ok(())
+    }
+
+    fn is_members(&self, place: Located<'_>) -> bool {
+        self.shape.kind == Kind::Group && place.extension.is_none() && place.attribute.name == MEMBERS
+    }
+
+    fn members(
+        &mut self,
+        place: Located<'s>,
+        filter: Option<&Filter<'s>>,
+        op: Op,
+        value: Option<&Value>,
+    ) -> Result<(), Error> {
+        let changes = &mut self.patched.members;
+        if place.sub.is_some() {
+            return Err(Error::Mutability("a member is added or removed, not changed".to_owned()));
+        }
+        match (filter, op, value) {
+            (None, Op::Remove, None | Some(Value::Null)) => changes.replace(Vec::new()),
+            (None, Op::Remove, Some(value)) => {
+                members::read(value)?.iter().for_each(|member| changes.remove(&member.value));
+            }
+            (None, _, None | Some(Value::Null)) => {
+                return Err(Error::InvalidValue("`members` needs a list; `[]` empties it".to_owned()));
+            }
+            (None, Op::Add, Some(value)) => changes.add(members::read(value)?),
+            (None, Op::Replace, Some(value)) => changes.replace(members::read(value)?),
+            (Some(filter), Op::Remove, _) => match ids(filter) {
+                Some(ids) => ids.iter().for_each(|id| changes.remove(id)),
+                None => {
+                    let found = self.present.iter().filter(|member| eval::matches(filter, member));
+                    found.filter_map(|member| member.get("value")?.as_str()).for_each(|id| changes.remove(id));
+                }
+            },
+            (Some(filter), _, _) => {
+                let ids = ids(filter).ok_or_else(|| Error::NoTarget("no member is meant by the filter".to_owned()))?;
+                changes.add(members::read(&Value::from(ids))?);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Patched, Error> {
+        let Work { shape, current, mut patched, notes, .. } = self;
+        edit::prune(&mut patched.document);
+        edit::primaries(shape, &patched.document)?;
+        for attribute in shape.plain() {
+            let (old, new) = (current.get(&attribute.name), patched.document.get(&attribute.name));
+            resource::immutable(attribute, old, new, &attribute.name)?;
+        }
+        // What was missing before (another source brought less) is not this client's fault.
+        let mut missing = resource::missing(shape, &patched.document);
+        missing.retain(|name| current.contains_key(name));
+        if !missing.is_empty() {
+            return Err(Error::Mutability(format!("`{}` is required and cannot be removed", missing.join("`, `"))));
+        }
+        patched.ignored = notes.ignored;
+        Ok(patched)
+    }
+}
+
+fn read_only(place: Located<'_>) -> Error {
+    Error::Mutability(format!("`{}` is read-only", place.shown()))
+}
+
+/// The ids that a member filter names, if it names them by `value eq`.
+fn ids(filter: &Filter<'_>) -> Option<Vec<String>> {
+    match filter {
+        Filter::Compare(place, Compare::Eq, literal) if place.leaf().name == "value" => {
+            literal.text().map(|text| vec![text.to_owned()])
+        }
+        Filter::Or(parts) => {
+            let parts: Option<Vec<_>> = parts.iter().map(ids).collect();
+            Some(parts?.into_iter().flatten().collect())
+        }
+        // An id is one member; what else is said of it cannot make it another.
+        Filter::And(parts) if parts.len() == 2 => match (ids(&parts[0]), ids(&parts[1])) {
+            (Some(ids), None) | (None, Some(ids)) => Some(ids),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,290 @@
+//! The schemas and resource types that are published, loaded from `schemas/*.json`. Three things in those files are
+//! ours and are not published: `kind` of a resource type, `realm` of an extension (only sources of that realm have it),
+//! and the schema `common`. A file in the program gives way to one of the same name in the operator's folder.
+//!
+//! A `Registry` is what the callers of one realm see; `Registries` holds one for each.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::schema::{Attribute, Schema, Shape};
+use crate::model::kind::{Kind, Realm};
+
+const EMBEDDED: &[(&str, &str)] = &[
+    ("common.json", include_str!("../../schemas/common.json")),
+    ("user.json", include_str!("../../schemas/user.json")),
+    ("enterprise-user.json", include_str!("../../schemas/enterprise-user.json")),
+    ("agent-user.json", include_str!("../../schemas/agent-user.json")),
+    ("client-user.json", include_str!("../../schemas/client-user.json")),
+    ("group.json", include_str!("../../schemas/group.json")),
+    ("type-user.json", include_str!("../../schemas/type-user.json")),
+    ("type-group.json", include_str!("../../schemas/type-group.json")),
+    ("service-provider-config.json", include_str!("../../schemas/service-provider-config.json")),
+];
+
+const COMMON: &str = "urn:musterd:params:scim:schemas:common";
+
+/// A schema file that cannot be used. All of them are reported, not the first.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    #[error("{file}: {why}")]
+    File { file: String, why: String },
+    #[error("{0}")]
+    Missing(String),
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Several(Vec<Fault>),
+}
+
+/// What the callers of one realm see.
+#[derive(Debug)]
+pub struct Registry {
+    pub shapes: Vec<Shape>,
+    schemas: Vec<Arc<Schema>>,
+    provider: Map<String, Value>,
+}
+
+impl Registry {
+    /// The resource type at this path segment (`Users`). Paths have a case: RFC 3986.
+    pub fn at(&self, segment: &str) -> Option<&Shape> {
+        self.shapes.iter().find(|shape| shape.endpoint.strip_prefix('/') == Some(segment))
+    }
+
+    pub fn of(&self, kind: Kind) -> Option<&Shape> {
+        self.shapes.iter().find(|shape| shape.kind == kind)
+    }
+
+    /// `/ServiceProviderConfig`, with its address. `base` ends without a slash.
+    pub fn provider(&self, base: &str) -> Value {
+        published(
+            &Value::Object(self.provider.clone()),
+            "ServiceProviderConfig",
+            &format!("{base}/ServiceProviderConfig"),
+        )
+    }
+
+    pub fn schemas(&self, base: &str) -> Vec<Value> {
+        self.schemas.iter().map(|schema| schema_resource(schema, base)).collect()
+    }
+
+    /// One schema by its URN, whatever its case.
+    pub fn schema(&self, id: &str, base: &str) -> Option<Value> {
+        self.schemas
+            .iter()
+            .find(|schema| schema.id.eq_ignore_ascii_case(id))
+            .map(|schema| schema_resource(schema, base))
+    }
+
+    pub fn types(&self, base: &str) -> Vec<Value> {
+        self.shapes.iter().map(|shape| type_resource(shape, base)).collect()
+    }
+
+    pub fn resource_type(&self, name: &str, base: &str) -> Option<Value> {
+        self.shapes.iter().find(|shape| shape.name == name).map(|shape| type_resource(shape, base))
+    }
+}
+
+fn schema_resource(schema: &Schema, base: &str) -> Value {
+    published(&schema.published, "Schema", &format!("{base}/Schemas/{}", schema.id))
+}
+
+fn type_resource(shape: &Shape, base: &str) -> Value {
+    published(&shape.published, "ResourceType", &format!("{base}/ResourceTypes/{}", shape.name))
+}
+
+fn published(value: &Value, kind: &str, location: &str) -> Value {
+    let mut value = value.clone();
+    value["meta"] = json!({"resourceType": kind, "location": location});
+    value
+}
+
+/// One registry for each realm, and one for sources without a realm.
+#[derive(Debug, Clone)]
+pub struct Registries {
+    agent: Arc<Registry>,
+    client: Arc<Registry>,
+    any: Arc<Registry>,
+}
+
+impl Registries {
+    /// From the files in the program itself.
+    pub fn embedded() -> Result<Registries, Fault> {
+        let files: Vec<_> = EMBEDDED.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        Registries::of(&files)
+    }
+
+    /// From the embedded files, with those of `folder` in place of the ones of the same name and beside the others.
+    pub fn with_folder(folder: &Path) -> Result<Registries, Fault> {
+        let fault = |error: std::io::Error| Fault::File { file: folder.display().to_string(), why: error.to_string() };
+        let mut files: Vec<_> = EMBEDDED.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        for entry in std::fs::read_dir(folder).map_err(fault)? {
+            let path = entry.map_err(fault)?.path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let text = std::fs::read_to_string(&path).map_err(fault)?;
+                files.retain(|(known, _)| *known != name);
+                files.push((name, text));
+            }
+        }
+        Registries::of(&files)
+    }
+
+    fn of(files: &[(String, String)]) -> Result<Registries, Fault> {
+        let loaded = Loaded::read(files)?;
+        Ok(Registries {
+            agent: Arc::new(loaded.registry(Some(Realm::Agent))?),
+            client: Arc::new(loaded.registry(Some(Realm::Client))?),
+            any: Arc::new(loaded.registry(None)?),
+        })
+    }
+
+    pub fn of_realm(&self, realm: Option<Realm>) -> &Registry {
+        match realm {
+            Some(Realm::Agent) => &self.agent,
+            Some(Realm::Client) => &self.client,
+            None => &self.any,
+        }
+    }
+}
+
+/// A resource type as it stands in its file.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TypeFile {
+    name: String,
+    endpoint: String,
+    schema: String,
+    #[serde(default)]
+    schema_extensions: Vec<ExtensionFile>,
+    kind: Kind,
+}
+
+#[derive(Deserialize)]
+struct ExtensionFile {
+    schema: String,
+    #[serde(default)]
+    realm: Option<Realm>,
+}
+
+#[derive(Deserialize)]
+struct SchemaFile {
+    id: String,
+    attributes: Vec<Attribute>,
+}
+
+#[derive(Default)]
+struct Loaded {
+    schemas: Vec<Arc<Schema>>,
+    types: Vec<(TypeFile, Value)>,
+    provider: Map<String, Value>,
+}
+
+impl Loaded {
+    /// A file says by what is in it which of the three it is.
+    fn read(files: &[(String, String)]) -> Result<Loaded, Fault> {
+        let mut loaded = Loaded::default();
+        let mut faults = Vec::new();
+        for (file, text) in files {
+            if let Err(why) = loaded.take(text) {
+                faults.push(Fault::File { file: file.clone(), why });
+            }
+        }
+        if faults.is_empty() { Ok(loaded) } else { Err(Fault::Several(faults)) }
+    }
+
+    fn take(&mut self, text: &str) -> Result<(), String> {
+        let shown = |error: serde_json::Error| error.to_string();
+        let value: Value = serde_json::from_str(text).map_err(shown)?;
+        if value.get("attributes").is_some() {
+            let file: SchemaFile = serde_json::from_value(value.clone()).map_err(shown)?;
+            self.schemas.push(Arc::new(Schema { id: file.id, attributes: file.attributes, published: value }));
+        } else if value.get("endpoint").is_some() {
+            let file: TypeFile = serde_json::from_value(value.clone()).map_err(shown)?;
+            self.types.push((file, value));
+        } else if let Value::Object(map) = value
+            && map.contains_key("patch")
+        {
+            self.provider = map;
+        } else {
+            return Err(
+                "neither a schema (attributes) nor a resource type (endpoint) nor the provider (patch)".to_owned()
+            );
+        }
+        Ok(())
+    }
+
+    fn schema(&self, id: &str) -> Result<Arc<Schema>, Fault> {
+        let found = self.schemas.iter().find(|schema| schema.id == id).cloned();
+        found.ok_or_else(|| Fault::Missing(format!("no file holds the schema {id}")))
+    }
+
+    fn registry(&self, realm: Option<Realm>) -> Result<Registry, Fault> {
+        let fits = |of: Option<Realm>| realm.is_none() || of.is_none() || of == realm;
+        let mut registry = Registry { shapes: Vec::new(), schemas: Vec::new(), provider: self.provider.clone() };
+        for (file, value) in &self.types {
+            let core = self.schema(&file.schema)?;
+            let used = file.schema_extensions.iter().filter(|extension| fits(extension.realm));
+            let extensions = used.map(|extension| self.schema(&extension.schema)).collect::<Result<Vec<_>, _>>()?;
+            for schema in std::iter::once(&core).chain(&extensions) {
+                if !registry.schemas.iter().any(|known| known.id == schema.id) {
+                    registry.schemas.push(Arc::clone(schema));
+                }
+            }
+            registry.shapes.push(Shape {
+                name: file.name.clone(),
+                endpoint: file.endpoint.clone(),
+                kind: file.kind,
+                common: self.schema(COMMON)?,
+                published: without_ours(value, fits),
+                core,
+                extensions,
+            });
+        }
+        Ok(registry)
+    }
+}
+
+/// The file of a resource type as the world sees it.
+fn without_ours(value: &Value, fits: impl Fn(Option<Realm>) -> bool) -> Value {
+    let mut value = value.clone();
+    if let Some(map) = value.as_object_mut() {
+        map.remove("kind");
+        if let Some(Value::Array(extensions)) = map.get_mut("schemaExtensions") {
+            extensions.retain(|extension| {
+                fits(extension.get("realm").and_then(Value::as_str).and_then(|realm| realm.parse().ok()))
+            });
+            for extension in extensions.iter_mut().filter_map(Value::as_object_mut) {
+                extension.remove("realm");
+            }
+        }
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::entity::urn;
+
+    #[test]
+    fn a2_schemas_are_data_and_each_realm_has_its_own_extension() {
+        let all = Registries::embedded().unwrap();
+        let agent = all.of_realm(Some(Realm::Agent));
+        let urns: Vec<_> = agent.at("Users").unwrap().extensions.iter().map(|schema| schema.id.as_str()).collect();
+        assert_eq!(urns, [urn::ENTERPRISE, urn::AGENT]);
+        let client = all.of_realm(Some(Realm::Client));
+        assert!(client.schema(urn::CLIENT, "").is_some() && client.schema(urn::AGENT, "").is_none());
+        let published = client.resource_type("User", "http://x").unwrap().to_string();
+        assert!(!published.contains("realm") && !published.contains("kind") && !published.contains(urn::AGENT));
+        assert!(agent.at("users").is_none() && agent.at("Nothing").is_none());
+    }
+
+    #[test]
+    fn a_broken_file_is_named() {
+        let bad = [("a.json".to_owned(), "{".to_owned()), ("b.json".to_owned(), "{}".to_owned())];
+        let text = Registries::of(&bad).unwrap_err().to_string();
+        assert!(text.contains("a.json") && text.contains("b.json"), "{text}");
+    }
+}

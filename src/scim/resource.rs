@@ -1,0 +1,379 @@
+//! A body -> a checked document: names in the spelling of the schema, types held, read-only and unknown attributes left
+//! out, `null` and `[]` unassigned (RFC 7643 §2.5). Values are kept as they were sent, never prettified.
+//!
+//! `read` takes POST and PUT bodies; `value` is what PATCH uses for a single attribute. All faults are listed at once.
+
+use secrecy::SecretString;
+use serde_json::{Map, Value};
+
+use super::error::Error;
+use super::json::short;
+use super::members::{self, MEMBERS, Member};
+use super::schema::{Attribute, Mutability, Shape, Type};
+use crate::model::document::Document;
+use crate::model::kind::Kind;
+use crate::model::time::Millis;
+
+/// A checked POST or PUT body.
+#[derive(Debug, Default)]
+pub struct Incoming {
+    /// Without `id`, `meta`, `schemas`, `members`, `password`; with `externalId`.
+    pub attributes: Document,
+    /// `None`: the body does not speak of members.
+    pub members: Option<Vec<Member>>,
+    pub password: Option<SecretString>,
+    /// Names nobody knows; they were ignored.
+    pub ignored: Vec<String>,
+}
+
+/// What was found wrong, and what was left out, while reading.
+#[derive(Debug, Default)]
+pub struct Notes {
+    pub faults: Vec<String>,
+    pub ignored: Vec<String>,
+}
+
+impl Notes {
+    fn fault(&mut self, at: &str, what: impl std::fmt::Display) {
+        self.faults.push(format!("`{at}` {what}"));
+    }
+
+    /// All faults as one refusal.
+    pub fn result(&self) -> Result<(), Error> {
+        if self.faults.is_empty() { Ok(()) } else { Err(Error::InvalidValue(self.faults.join("; "))) }
+    }
+}
+
+/// Reads the body of a POST or PUT. What is required must be there.
+pub fn read(shape: &Shape, body: &Map<String, Value>) -> Result<Incoming, Error> {
+    let mut incoming = Incoming::default();
+    let mut notes = Notes::default();
+    top(shape, body, &mut incoming, &mut notes)?;
+    notes.faults.extend(missing(shape, &incoming.attributes).into_iter().map(|name| format!("`{name}` is required")));
+    notes.result()?;
+    incoming.ignored = notes.ignored;
+    Ok(incoming)
+}
+
+fn top(shape: &Shape, body: &Map<String, Value>, out: &mut Incoming, notes: &mut Notes) -> Result<(), Error> {
+    for (key, given) in body {
+        if key.eq_ignore_ascii_case("schemas") {
+            if !matches!(given, Value::Array(_) | Value::Null | Value::String(_)) {
+                notes.fault("schemas", "expects a list of URNs");
+            }
+        } else if shape.is_core(key) {
+            if let Value::Object(inner) = given {
+                top(shape, inner, out, notes)?;
+            }
+        } else if shape.kind == Kind::Group && key.eq_ignore_ascii_case(MEMBERS) {
+            out.members = Some(members::read(given)?);
+        } else if let Some(extension) = shape.extension(key) {
+            match given {
+                Value::Object(inner) => {
+                    let read = object(&extension.attributes, inner, &extension.id, ':', notes);
+                    once(&mut out.attributes, &extension.id, read.map(Value::Object), notes);
+                }
+                Value::Null => {}
+                _ => notes.fault(&extension.id, "expects an object"),
+            }
+        } else if let Some(attribute) = shape.plain().find(|attribute| attribute.name.eq_ignore_ascii_case(key)) {
+            if attribute.secret() {
+                out.password = secret(attribute, given, notes);
+            } else if attribute.writable() {
+                let read = value(attribute, given, &attribute.name, notes);
+                once(&mut out.attributes, &attribute.name, read, notes);
+            }
+        } else {
+            notes.ignored.push(short(key));
+        }
+    }
+    Ok(())
+}
+
+/// Two spellings of one name are two values of one thing: refused.
+fn once(into: &mut Map<String, Value>, name: &str, value: Option<Value>, notes: &mut Notes) {
+    if let Some(value) = value
+        && into.insert(name.to_owned(), value).is_some()
+    {
+        notes.fault(name, "stands twice");
+    }
+}
+
+/// Text of a secret attribute. An empty one counts as absent.
+pub fn secret(attribute: &Attribute, given: &Value, notes: &mut Notes) -> Option<SecretString> {
+    match given {
+        Value::Null => None,
+        Value::String(text) if text.is_empty() => None,
+        Value::String(text) => Some(SecretString::from(text.clone())),
+        _ => {
+            notes.fault(&attribute.name, "expects a text");
+            None
+        }
+    }
+}
+
+/// Attributes of an extension or sub-attributes of a complex value. `None`: nothing is left.
+fn object(
+    attributes: &[Attribute],
+    given: &Map<String, Value>,
+    at: &str,
+    joint: char,
+    notes: &mut Notes,
+) -> Option<Map<String, Value>> {
+    let mut out = Map::new();
+    for (key, inner) in given {
+        let Some(attribute) = attributes.iter().find(|attribute| attribute.name.eq_ignore_ascii_case(key)) else {
+            notes.ignored.push(format!("{at}{joint}{}", short(key)));
+            continue;
+        };
+        if attribute.writable() {
+            let read = value(attribute, inner, &format!("{at}{joint}{}", attribute.name), notes);
+            once(&mut out, &attribute.name, read, notes);
+        }
+    }
+    if out.is_empty() { None } else { Some(out) }
+}
+
+/// One attribute's value, checked. `None`: unassigned (or wrong, which `notes` then says).
+pub fn value(attribute: &Attribute, given: &Value, at: &str, notes: &mut Notes) -> Option<Value> {
+    if !attribute.multi_valued {
+        return single(attribute, given, at, notes);
+    }
+    let one = std::slice::from_ref(given);
+    let items = match given {
+        Value::Null => return None,
+        Value::Array(items) => items.as_slice(),
+        _ => one,
+    };
+    let mut out: Vec<Value> = Vec::with_capacity(items.len());
+    for item in items {
+        if let Some(item) = single(attribute, item, at, notes)
+            && !out.contains(&item)
+        {
+            out.push(item);
+        }
+    }
+    if out.iter().filter(|item| is_primary(item)).count() > 1 {
+        notes.fault(at, "has more than one value with `primary` true");
+    }
+    if out.is_empty() { None } else { Some(Value::Array(out)) }
+}
+
+pub fn is_primary(item: &Value) -> bool {
+    item.get("primary").and_then(Value::as_bool) == Some(true)
+}
+
+fn single(attribute: &Attribute, given: &Value, at: &str, notes: &mut Notes) -> Option<Value> {
+    match (attribute.kind, given) {
+        (_, Value::Null) => None,
+        (Type::Complex, Value::Object(inner)) => {
+            object(&attribute.sub_attributes, inner, at, '.', notes).map(Value::Object)
+        }
+        (Type::Complex, Value::String(text)) => plain_text(attribute, text, at, notes),
+        (Type::Boolean, Value::String(text)) => match boolean(text) {
+            Some(on) => Some(Value::Bool(on)),
+            None => expected(at, "true or false", given, notes),
+        },
+        (Type::Boolean, Value::Bool(_)) => Some(given.clone()),
+        (Type::Integer, Value::Number(number)) if number.is_i64() => Some(given.clone()),
+        (Type::Decimal, Value::Number(_)) => Some(given.clone()),
+        // An empty text is an attribute that has no value.
+        (Type::String | Type::Reference | Type::Binary | Type::DateTime, Value::String(text)) if text.is_empty() => {
+            None
+        }
+        (Type::String | Type::Reference, Value::String(_)) => Some(given.clone()),
+        (Type::Binary, Value::String(text)) => {
+            if text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/-_= \r\n".contains(&b)) {
+                Some(given.clone())
+            } else {
+                expected(at, "base64", given, notes)
+            }
+        }
+        (Type::DateTime, Value::String(text)) => match Millis::parse(text) {
+            Some(_) => Some(given.clone()),
+            None => expected(at, "an RFC 3339 date and time", given, notes),
+        },
+        (Type::Complex, _) => expected(at, "an object", given, notes),
+        (Type::Boolean, _) => expected(at, "true or false", given, notes),
+        (Type::Integer, _) => expected(at, "a whole number", given, notes),
+        (Type::Decimal, _) => expected(at, "a number", given, notes),
+        (_, _) => expected(at, "a text", given, notes),
+    }
+}
+
+/// Clients send a plain text for a complex value, meaning its `value`, and Entra sends app roles as JSON in a text.
+fn plain_text(attribute: &Attribute, text: &str, at: &str, notes: &mut Notes) -> Option<Value> {
+    if text.is_empty() {
+        return None;
+    }
+    let Some(main) = attribute.sub("value") else {
+        return expected(at, "an object", &Value::String(text.to_owned()), notes);
+    };
+    let inside = if text.starts_with('{') { super::json::object(text.as_bytes()).ok() } else { None };
+    if let Some(inner) = inside {
+        return object(&attribute.sub_attributes, &with_display(inner), at, '.', notes).map(Value::Object);
+    }
+    let mut out = Map::new();
+    out.insert(main.name.clone(), Value::String(text.to_owned()));
+    Some(Value::Object(out))
+}
+
+/// Entra's app roles: `displayName` is what SCIM calls `display`.
+fn with_display(mut inner: Map<String, Value>) -> Map<String, Value> {
+    if let Some(display) = inner.remove("displayName") {
+        inner.entry("display").or_insert(display);
+    }
+    inner.remove("id");
+    inner
+}
+
+fn expected(at: &str, what: &str, found: &Value, notes: &mut Notes) -> Option<Value> {
+    notes.fault(at, format!("expects {what}; found {}", short(&found.to_string())));
+    None
+}
+
+/// `True`, `false` and their like: Entra sends them as texts.
+pub fn boolean(text: &str) -> Option<bool> {
+    if text.eq_ignore_ascii_case("true") {
+        Some(true)
+    } else if text.eq_ignore_ascii_case("false") {
+        Some(false)
+    } else {
+        None
+    }
+}
+
+/// Required attributes that the document lacks.
+pub fn missing(shape: &Shape, document: &Document) -> Vec<String> {
+    let lacks = |attribute: &&Attribute| {
+        attribute.required
+            && attribute.writable()
+            && document
+                .get(&attribute.name)
+                .is_none_or(|value| value.as_str().is_some_and(|text| text.trim().is_empty()))
+    };
+    shape.plain().filter(lacks).map(|attribute| attribute.name.clone()).collect()
+}
+
+/// What a PUT makes of the present document. What the client cannot write stays, and so does `active` where the body is
+/// silent of it: a replacement that forgets it must not bring a disabled account back.
+pub fn replaced(shape: &Shape, current: &Document, incoming: &Document) -> Result<Document, Error> {
+    let mut after = incoming.clone();
+    for (name, old) in current {
+        let plain = shape.plain().find(|attribute| attribute.name == *name);
+        let extension = shape.extensions.iter().find(|extension| extension.id == *name);
+        match (plain, extension, old) {
+            (Some(attribute), _, _) if !attribute.writable() || name == "active" => {
+                after.entry(name.clone()).or_insert_with(|| old.clone());
+            }
+            (Some(attribute), _, _) => immutable(attribute, Some(old), after.get(name), name)?,
+            (None, Some(extension), Value::Object(old)) => {
+                let kept: Map<String, Value> = old
+                    .iter()
+                    .filter(|(name, _)| extension.attribute(name).is_none_or(|attribute| !attribute.writable()))
+                    .map(|(name, value)| (name.clone(), value.clone()))
+                    .collect();
+                if !kept.is_empty()
+                    && let Value::Object(into) = after.entry(name.clone()).or_insert_with(|| Value::Object(Map::new()))
+                {
+                    into.extend(kept);
+                }
+            }
+            _ => {
+                after.insert(name.clone(), old.clone());
+            }
+        }
+    }
+    Ok(after)
+}
+
+/// An immutable attribute may be given once and then stays.
+pub fn immutable(attribute: &Attribute, old: Option<&Value>, new: Option<&Value>, at: &str) -> Result<(), Error> {
+    if attribute.mutability == Mutability::Immutable && old.is_some() && new.is_some() && old != new {
+        return Err(Error::Mutability(format!("`{at}` cannot be changed once it is set")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::registry::Registries;
+    use super::*;
+    use crate::model::entity::urn;
+    use crate::model::kind::Realm;
+
+    fn map(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    fn read_user(body: Value) -> Result<Incoming, Error> {
+        let all = Registries::embedded().unwrap();
+        read(all.of_realm(Some(Realm::Agent)).at("Users").unwrap(), &map(body))
+    }
+
+    #[test]
+    fn names_are_spelt_as_in_the_schema_and_values_stay_as_sent() {
+        let read = read_user(json!({
+            "schemas": [urn::USER], "ID": "mine", "meta": {"version": "x"}, "groups": [],
+            "USERNAME": "Eva@X.cz", "Active": "False", "externalid": "00u1", "nickName": "", "title": null,
+            "name": {"FAMILYNAME": "Ž", "nonsense": 1}, "emails": ["a@x", {"VALUE": "b@x", "primary": "True"}],
+            "phoneNumbers": [{"value": " +420 601", "type": "mobile"}], "roles": [], "password": "s3cret", "fav": 1,
+            urn::ENTERPRISE: {"manager": "m1", "department": "d"}, urn::AGENT: {"statutory": true, "note": "n"},
+        }))
+        .unwrap();
+        assert_eq!(
+            Value::Object(read.attributes),
+            json!({
+                "userName": "Eva@X.cz", "active": false, "externalId": "00u1", "name": {"familyName": "Ž"},
+                "emails": [{"value": "a@x"}, {"value": "b@x", "primary": true}],
+                "phoneNumbers": [{"value": " +420 601", "type": "mobile"}],
+                urn::ENTERPRISE: {"manager": {"value": "m1"}, "department": "d"}, urn::AGENT: {"note": "n"},
+            })
+        );
+        assert!(read.password.is_some());
+        assert_eq!(read.ignored, ["fav", "name.nonsense"]);
+    }
+
+    #[test]
+    fn r4_all_faults_are_listed_at_once() {
+        let error =
+            read_user(json!({"active": "maybe", "emails": [{"value": 5}], "name": [], "displayName": 7})).unwrap_err();
+        assert_eq!(error.scim_type(), Some("invalidValue"));
+        let text = error.to_string();
+        for part in ["`active`", "`emails.value`", "`name`", "`displayName`", "`userName` is required"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(read_user(json!({"userName": "a", "USERNAME": "b"})).unwrap_err().to_string().contains("twice"));
+        assert!(read_user(json!({"userName": " "})).is_err());
+        assert!(
+            read_user(
+                json!({"userName": "a", "emails": [{"value": "a", "primary": true}, {"value": "b", "primary": true}]})
+            )
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn app_roles_as_json_in_a_text_are_read() {
+        let role = r#"{"id":"06b0","value":"Moderator","displayName":"Mod"}"#;
+        let read = read_user(json!({"userName": "a", "roles": [{"value": "x"}, role]})).unwrap();
+        assert_eq!(read.attributes["roles"], json!([{"value": "x"}, {"value": "Moderator", "display": "Mod"}]));
+    }
+
+    #[test]
+    fn r38_a_replacement_keeps_what_the_client_cannot_write() {
+        let all = Registries::embedded().unwrap();
+        let shape = all.of_realm(Some(Realm::Agent)).at("Users").unwrap();
+        let current = map(json!({
+            "userName": "a", "title": "t", "active": false, "musterd": 1,
+            urn::AGENT: {"statutory": true, "note": "n"}, urn::CLIENT: {"description": "other realm"},
+        }));
+        let after = replaced(shape, &current, &map(json!({"userName": "b"}))).unwrap();
+        assert_eq!(
+            Value::Object(after),
+            json!({"userName": "b", "active": false, "musterd": 1, urn::AGENT: {"statutory": true}, urn::CLIENT: {"description": "other realm"}})
+        );
+    }
+}

@@ -1,0 +1,268 @@
+//! What an attribute, a schema and a resource type are (RFC 7643 §7), and the look-up of attribute names in any case
+//! and with or without their URN. Reads no file (`registry` does) and knows no resource. Start with `Shape::locate`.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::model::entity::urn;
+use crate::model::kind::Kind;
+
+/// Names that older clients use for schemas of today.
+const LEGACY: &[(&str, &str)] = &[
+    ("urn:scim:schemas:extension:enterprise:2.0:User", urn::ENTERPRISE),
+    ("urn:scim:schemas:extension:enterprise:2.0", urn::ENTERPRISE),
+    ("urn:scim:schemas:extension:enterprise:1.0", urn::ENTERPRISE),
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Type {
+    String,
+    Boolean,
+    Decimal,
+    Integer,
+    DateTime,
+    Binary,
+    Reference,
+    Complex,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Mutability {
+    ReadOnly,
+    #[default]
+    ReadWrite,
+    Immutable,
+    WriteOnly,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Returned {
+    Always,
+    Never,
+    #[default]
+    Default,
+    Request,
+}
+
+/// RFC 7643 §7.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attribute {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub kind: Type,
+    #[serde(default)]
+    pub multi_valued: bool,
+    #[serde(default)]
+    pub required: bool,
+    #[serde(default)]
+    pub case_exact: bool,
+    #[serde(default)]
+    pub mutability: Mutability,
+    #[serde(default)]
+    pub returned: Returned,
+    #[serde(default)]
+    pub sub_attributes: Vec<Attribute>,
+}
+
+impl Attribute {
+    /// The sub-attribute of that name, whatever its case.
+    pub fn sub(&self, name: &str) -> Option<&Attribute> {
+        named(&self.sub_attributes, name)
+    }
+
+    pub fn writable(&self) -> bool {
+        self.mutability != Mutability::ReadOnly
+    }
+
+    /// Never shown and never asked about: passwords.
+    pub fn secret(&self) -> bool {
+        self.returned == Returned::Never
+    }
+}
+
+fn named<'a>(attributes: &'a [Attribute], name: &str) -> Option<&'a Attribute> {
+    attributes.iter().find(|attribute| attribute.name.eq_ignore_ascii_case(name))
+}
+
+#[derive(Debug)]
+pub struct Schema {
+    pub id: String,
+    pub attributes: Vec<Attribute>,
+    pub(super) published: Value,
+}
+
+impl Schema {
+    pub fn attribute(&self, name: &str) -> Option<&Attribute> {
+        named(&self.attributes, name)
+    }
+}
+
+/// A resource type with everything its resources may hold.
+#[derive(Debug)]
+pub struct Shape {
+    pub name: String,
+    /// With its leading slash: `/Users`.
+    pub endpoint: String,
+    pub kind: Kind,
+    pub core: Arc<Schema>,
+    pub extensions: Vec<Arc<Schema>>,
+    pub(super) common: Arc<Schema>,
+    pub(super) published: Value,
+}
+
+/// Where an attribute stands in a document: `doc[extension]?[attribute][sub]?`.
+#[derive(Debug, Clone, Copy)]
+pub struct Located<'s> {
+    /// The URN under which it stands; `None` in the core schema.
+    pub extension: Option<&'s str>,
+    pub attribute: &'s Attribute,
+    pub sub: Option<&'s Attribute>,
+}
+
+impl<'s> Located<'s> {
+    /// The attribute whose values are meant.
+    pub fn leaf(&self) -> &'s Attribute {
+        self.sub.unwrap_or(self.attribute)
+    }
+
+    pub fn secret(&self) -> bool {
+        self.attribute.secret() || self.sub.is_some_and(Attribute::secret)
+    }
+
+    /// As people write it.
+    pub fn shown(&self) -> String {
+        let mut text = self.extension.map_or_else(String::new, |urn| format!("{urn}:"));
+        text.push_str(&self.attribute.name);
+        if let Some(sub) = self.sub {
+            text.push('.');
+            text.push_str(&sub.name);
+        }
+        text
+    }
+}
+
+/// What a name means.
+#[derive(Debug, Clone, Copy)]
+pub enum Place<'s> {
+    /// A whole extension, named by its URN.
+    Extension(&'s Schema),
+    Attribute(Located<'s>),
+}
+
+impl Shape {
+    /// The meaning of `name`, `name.sub`, `urn:name.sub` or the URN of an extension, whatever the case.
+    pub fn locate(&self, text: &str) -> Option<Place<'_>> {
+        let text = text.trim();
+        if text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("urn:")) {
+            return self.locate_qualified(text);
+        }
+        self.locate_in(None, text).or_else(|| self.locate_common(text)).map(Place::Attribute)
+    }
+
+    /// The same where only an attribute makes sense.
+    pub fn attribute(&self, text: &str) -> Option<Located<'_>> {
+        match self.locate(text)? {
+            Place::Attribute(located) => Some(located),
+            Place::Extension(_) => None,
+        }
+    }
+
+    fn locate_qualified(&self, text: &str) -> Option<Place<'_>> {
+        if let Some(rest) = after_urn(text, &self.core.id) {
+            return self.locate_in(None, rest).or_else(|| self.locate_common(rest)).map(Place::Attribute);
+        }
+        for extension in &self.extensions {
+            let legacy = LEGACY.iter().filter(|(_, now)| *now == extension.id).map(|(old, _)| *old);
+            for name in std::iter::once(extension.id.as_str()).chain(legacy) {
+                if text.eq_ignore_ascii_case(name) {
+                    return Some(Place::Extension(extension));
+                }
+                if let Some(rest) = after_urn(text, name) {
+                    return self.locate_in(Some(extension), rest).map(Place::Attribute);
+                }
+            }
+        }
+        None
+    }
+
+    fn locate_in<'s>(&'s self, extension: Option<&'s Schema>, text: &str) -> Option<Located<'s>> {
+        let schema = extension.unwrap_or(&self.core);
+        located(extension.map(|extension| extension.id.as_str()), schema, text)
+    }
+
+    fn locate_common(&self, text: &str) -> Option<Located<'_>> {
+        located(None, &self.common, text)
+    }
+
+    /// The extension that a top-level key of a body names.
+    pub fn extension(&self, key: &str) -> Option<&Schema> {
+        match self.locate(key) {
+            Some(Place::Extension(extension)) => Some(extension),
+            _ => None,
+        }
+    }
+
+    /// Whether the key is the URN of the core schema, under which some clients repeat core attributes.
+    pub fn is_core(&self, key: &str) -> bool {
+        key.eq_ignore_ascii_case(&self.core.id)
+    }
+
+    /// Core attributes and those that every resource has.
+    pub fn plain(&self) -> impl Iterator<Item = &Attribute> {
+        self.common.attributes.iter().chain(&self.core.attributes)
+    }
+}
+
+fn after_urn<'t>(text: &'t str, urn: &str) -> Option<&'t str> {
+    let start = text.get(..urn.len())?;
+    if start.eq_ignore_ascii_case(urn) { text[urn.len()..].strip_prefix(':') } else { None }
+}
+
+fn located<'s>(extension: Option<&'s str>, schema: &'s Schema, text: &str) -> Option<Located<'s>> {
+    let (name, sub) = match text.split_once('.') {
+        Some((name, sub)) => (name, Some(sub)),
+        None => (text, None),
+    };
+    let attribute = schema.attribute(name)?;
+    let sub = match sub {
+        Some(sub) => Some(attribute.sub(sub)?),
+        None => None,
+    };
+    Some(Located { extension, attribute, sub })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::registry::Registries;
+    use super::*;
+    use crate::model::kind::Realm;
+
+    #[test]
+    fn names_are_found_in_any_case_with_or_without_their_urn() {
+        let all = Registries::embedded().unwrap();
+        let user = all.of_realm(Some(Realm::Agent)).at("Users").unwrap();
+        for (text, shown) in [
+            ("USERNAME", "userName".to_owned()),
+            ("name.FamilyName", "name.familyName".to_owned()),
+            ("urn:ietf:params:scim:schemas:core:2.0:User:emails.value", "emails.value".to_owned()),
+            (
+                "URN:ietf:params:scim:schemas:extension:enterprise:2.0:user:manager.Value",
+                format!("{}:manager.value", urn::ENTERPRISE),
+            ),
+            ("urn:scim:schemas:extension:enterprise:1.0:department", format!("{}:department", urn::ENTERPRISE)),
+            ("meta.lastmodified", "meta.lastModified".to_owned()),
+        ] {
+            assert_eq!(user.attribute(text).unwrap().shown(), shown, "{text}");
+        }
+        assert!(matches!(user.locate(urn::AGENT), Some(Place::Extension(_))));
+        for unknown in ["", "userNam", "name.none", "urn:x:y", "userName.value", "note", "ürn:x"] {
+            assert!(user.locate(unknown).is_none(), "{unknown}");
+        }
+    }
+}
