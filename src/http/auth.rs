@@ -1,18 +1,31 @@
-//! Who asks. `layer` stands before every route that is not public: no token, no handler. Handlers take a `Caller` and ask
-//! it for the scope they need. A token counts only in the header `Authorization: Bearer`, never in a URL (RFC 6750).
+//! Who asks. `gate` stands before every route, also before those that do not exist: what is not on the list `PUBLIC` has
+//! no handler without a token. Handlers take a `Caller` and ask it for the scope they need. A token counts only in the
+//! header `Authorization: Bearer`, never in a URL (RFC 6750).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::error::Problem;
 use super::state::App;
-use super::token::{Scope, Token};
+use super::token::{self, Scope};
+use crate::credential::bearer::{self, Presented};
 use crate::model::source::SourcePolicy;
+use crate::store::{self, token as rows};
+use crate::telemetry;
+
+/// Paths that answer without a token: probes, and the pages that a link's own secret opens.
+pub const PUBLIC: &[&str] = &["/livez", "/readyz", "/invite/", "/password/"];
+
+/// Whether the path needs no token. An entry that ends with `/` stands for all below it.
+pub fn is_public(path: &str) -> bool {
+    PUBLIC.iter().any(|public| if public.ends_with('/') { path.starts_with(public) } else { path == *public })
+}
 
 /// A request with a token that is right, alive and known.
 #[derive(Debug, Clone)]
@@ -92,6 +105,21 @@ impl Refusal {
         }
     }
 
+    /// As SCIM below `/scim/` (RFC 7644 section 3.12), as a problem elsewhere.
+    pub fn respond(self, path: &str) -> Response {
+        if !path.starts_with("/scim/") {
+            return self.into_response();
+        }
+        let status = self.status();
+        let body = serde_json::json!({
+            "schemas": ["urn:ietf:params:scim:api:messages:2.0:Error"],
+            "status": status.as_u16().to_string(),
+            "detail": self.to_string(),
+        });
+        let kind = [(header::CONTENT_TYPE, "application/scim+json")];
+        self.decorate((status, kind, body.to_string()).into_response())
+    }
+
     /// Adds what the status demands to a response with any body.
     pub fn decorate(self, mut response: Response) -> Response {
         if let Some(challenge) = self.challenge() {
@@ -113,7 +141,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// Handlers get the caller that `layer` found. Without the layer there is none: the request is refused.
+/// Handlers get the caller that `gate` found. Without the gate there is none: the request is refused.
 impl FromRequestParts<App> for Caller {
     type Rejection = Refusal;
 
@@ -122,8 +150,51 @@ impl FromRequestParts<App> for Caller {
     }
 }
 
+/// Middleware: finds the caller, or answers in the manner of the surface.
+pub async fn gate(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    if is_public(request.uri().path()) {
+        return next.run(request).await;
+    }
+    match caller(&app, request.headers()).await {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(refusal) => {
+            metrics::counter!(telemetry::AUTH_FAILURES, "reason" => refusal.code()).increment(1);
+            refusal.respond(request.uri().path())
+        }
+    }
+}
+
+/// Everything that makes a token count: form and checksum, row, hash, revocation, expiry, and the source it is bound to.
+async fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, Refusal> {
+    let presented = bearer(headers)?;
+    let row = match find(app, &presented.id).await {
+        Ok(row) => row.ok_or(Refusal::Invalid)?,
+        Err(error) => {
+            tracing::error!(%error, "a token could not be looked up");
+            return Err(Refusal::Unavailable);
+        }
+    };
+    let alive = row.revoked.is_none() && app.clock.now() < row.expires;
+    if !bearer::same(&presented.hash, &row.hash) || !alive {
+        return Err(Refusal::Invalid);
+    }
+    let policy = match &row.source {
+        Some(source) => Some(app.config().policy(source).cloned().ok_or(Refusal::Invalid)?),
+        None => None,
+    };
+    app.note_use(&row.id);
+    Ok(Caller { token: row.id, label: row.label, scopes: token::of_text(&row.scopes), policy })
+}
+
+async fn find(app: &App, id: &str) -> Result<Option<rows::Token>, store::Error> {
+    rows::find(&mut app.db.read().await?, id).await
+}
+
 /// The token of a request: exactly one `Authorization` header with the scheme `Bearer`.
-pub fn bearer(headers: &HeaderMap) -> Result<Token, Refusal> {
+pub fn bearer(headers: &HeaderMap) -> Result<Presented, Refusal> {
     let mut all = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (all.next(), all.next()) else {
         let none = headers.get(header::AUTHORIZATION).is_none();
@@ -134,5 +205,5 @@ pub fn bearer(headers: &HeaderMap) -> Result<Token, Refusal> {
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(Refusal::Invalid);
     }
-    Token::parse(token.trim_matches(' ')).ok_or(Refusal::Invalid)
+    bearer::parse(token.trim_matches(' ')).ok_or(Refusal::Invalid)
 }

@@ -7,6 +7,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
+use crate::store;
+
 /// A refusal that can be sent. `code` is stable and for programs, `detail` for people.
 #[derive(Debug, Clone)]
 pub struct Problem {
@@ -55,6 +57,13 @@ impl Problem {
     pub fn with(mut self, key: &str, value: impl Into<Value>) -> Problem {
         self.more.insert(key.to_owned(), value.into());
         self
+    }
+}
+
+/// A failing store is not the caller's fault; whether trying again helps is told by the status.
+impl From<store::Error> for Problem {
+    fn from(error: store::Error) -> Problem {
+        if error.may_be_tried_again() { Problem::unavailable(error) } else { Problem::internal(error) }
     }
 }
 

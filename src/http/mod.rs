@@ -4,5 +4,23 @@
 pub mod api;
 pub mod auth;
 pub mod error;
+pub mod layers;
+pub mod server;
 pub mod state;
+pub mod status;
 pub mod token;
+
+use axum::Router;
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use error::Problem;
+use state::App;
+
+/// Everything that the daemon serves on its main listener. `metrics`: only where they have no listener of their own.
+pub fn router(app: App, metrics: Option<PrometheusHandle>) -> Router {
+    let mut routes = Router::new().merge(status::routes()).nest("/api/v1", api::routes());
+    if let Some(handle) = metrics {
+        routes = routes.merge(status::guarded_metrics(handle));
+    }
+    layers::wrap(routes.fallback(async || Problem::not_found()), app)
+}

@@ -1,30 +1,118 @@
 //! What every handler gets: `App`, cheap to clone. A handler takes one snapshot of the configuration (`app.config()`) and
 //! works with it to its end, so that a reload in the middle of a request changes nothing for it.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::credential::Hasher;
+use crate::credential::hasher;
+use crate::model::time::Millis;
+use crate::store::{self, Db, lease};
+use crate::telemetry::Board;
 
 /// The daemon as the surfaces see it.
 #[derive(Clone)]
 pub struct App {
+    pub db: Db,
     pub clock: Clock,
+    pub hasher: Hasher,
     pub wake: Wake,
+    /// How the background tasks fare.
+    pub board: Board,
     /// Swapped as a whole by a reload.
-    config: watch::Receiver<Arc<Config>>,
+    config: Arc<watch::Sender<Arc<Config>>>,
+    health: Arc<Health>,
 }
 
+#[derive(Default)]
+struct Health {
+    draining: AtomicBool,
+    /// Tokens that were used since the last flush, with the time of the last use.
+    used: Mutex<BTreeMap<String, Millis>>,
+    /// When the store was last asked whether it takes writes, and what it said.
+    probed: tokio::sync::Mutex<Option<(Instant, bool)>>,
+}
+
+/// Who asks more often than this gets the last answer: the probe is public and costs the writer a turn.
+const PROBE_AGE: Duration = Duration::from_millis(500);
+const PROBE_TIME: Duration = Duration::from_secs(5);
+
 impl App {
-    pub fn new(clock: Clock, config: watch::Receiver<Arc<Config>>, wake: Wake) -> App {
-        App { clock, wake, config }
+    pub fn new(db: Db, clock: Clock, config: Config) -> Result<App, hasher::Error> {
+        Ok(App {
+            db,
+            hasher: Hasher::new(hasher::Cost::default(), clock.clone())?,
+            clock,
+            wake: Wake::default(),
+            board: Board::default(),
+            config: Arc::new(watch::Sender::new(Arc::new(config))),
+            health: Arc::default(),
+        })
     }
 
     /// The configuration as it is now.
     pub fn config(&self) -> Arc<Config> {
         self.config.borrow().clone()
+    }
+
+    /// For tasks, which outlive many configurations.
+    pub fn watch_config(&self) -> watch::Receiver<Arc<Config>> {
+        self.config.subscribe()
+    }
+
+    /// From now on everybody who asks gets this one.
+    pub fn swap_config(&self, config: Config) {
+        self.config.send_replace(Arc::new(config));
+    }
+
+    /// `readyz` says no from now on; what runs goes on.
+    pub fn drain(&self) {
+        self.health.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.health.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether the store takes writes, at most half a second ago.
+    pub async fn is_writable(&self) -> bool {
+        let mut probed = self.health.probed.lock().await;
+        if let Some((at, answer)) = *probed
+            && at.elapsed() < PROBE_AGE
+        {
+            return answer;
+        }
+        let proof = tokio::time::timeout(PROBE_TIME, lease::prove_writable(&self.db)).await;
+        let answer = match proof.unwrap_or(Err(store::Error::Busy)) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%error, "the store takes no write");
+                false
+            }
+        };
+        *probed = Some((Instant::now(), answer));
+        answer
+    }
+
+    /// Remembers that a token was used; written later, in one go, so that reading stays reading.
+    pub fn note_use(&self, token: &str) {
+        let now = self.clock.now();
+        self.used().insert(token.to_owned(), now);
+    }
+
+    /// What was remembered since the last call.
+    pub fn take_uses(&self) -> BTreeMap<String, Millis> {
+        std::mem::take(&mut *self.used())
+    }
+
+    fn used(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Millis>> {
+        self.health.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

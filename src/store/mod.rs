@@ -5,9 +5,11 @@
 
 pub mod db;
 mod group;
+pub mod lease;
 pub mod migrate;
 #[cfg(test)]
 pub mod testing;
+pub mod token;
 pub mod value;
 
 pub use db::{Db, Error, Options, Read, Session, Tx};
