@@ -47,7 +47,7 @@ impl App {
     pub fn new(db: Db, clock: Clock, config: Config) -> Result<App, hasher::Error> {
         Ok(App {
             db,
-            hasher: Hasher::new(hasher::Cost::default(), clock.clone())?,
+            hasher: Hasher::new(config.credentials.cost, clock.clone())?,
             clock,
             wake: Wake::default(),
             board: Board::default(),
