@@ -6,6 +6,7 @@ pub mod connector;
 pub mod credential;
 pub mod crm;
 pub mod fault;
+pub mod ldap;
 pub mod licences;
 pub mod mail;
 pub mod read;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::crm::Crm;
+use super::ldap::{self, Ldap};
 use super::read::Section;
 use crate::model::fold;
 use crate::model::source::{Absence, Guard, MatchRule, SourceKind, SourcePolicy};
@@ -22,7 +23,7 @@ pub struct Source {
 #[derive(Debug, Clone)]
 pub enum Body {
     Scim,
-    Ldap,
+    Ldap(Box<Ldap>),
     Crm(Box<Crm>),
     Push,
     Operator,
@@ -52,7 +53,7 @@ fn read(name: &str, section: &Section<'_>) -> Source {
     }
     let body = match kind {
         SourceKind::Scim => Body::Scim,
-        SourceKind::Ldap => Body::Ldap,
+        SourceKind::Ldap => Body::Ldap(Box::new(ldap::read(section))),
         // After a fault the placeholder is never seen.
         SourceKind::Crm => Crm::read(section).map_or(Body::Push, |crm| Body::Crm(Box::new(crm))),
         SourceKind::Push => Body::Push,

@@ -210,6 +210,11 @@ impl Mapping {
         })
     }
 
+    /// Whether the record is wanted at all (`when`).
+    pub fn ours(&self, raw: &Value) -> Result<bool, MapError> {
+        Ok(flag("when", self.when.as_ref(), &self.scope(raw))? != Some(false))
+    }
+
     /// The source's key as the mapping's `key` rule finds it.
     pub fn key(&self, raw: &Value) -> Result<String, MapError> {
         let wrong = |rule: &str, reason: &str| MapError {

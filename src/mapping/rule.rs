@@ -1,6 +1,7 @@
 //! Where one value comes from. Four spellings, told apart by their look: `mail` is a dotted path, `{{ givenName }} {{ sn }}`
 //! a template (gives text), `= userAccountControl | bit(2)` an expression (gives a value), and a boolean, a number or
-//! `{ value = .. }` a constant. A table adds options: `{ from = "..", required, optional, default, clear, lookup, type }`.
+//! `{ value = .. }` a constant; a list of them is all they give, in order (so the first wins where one value is wanted). A
+//! table adds options: `{ from = "..", required, optional, default, clear, lookup, type }`.
 //! Nothing found is silence, not emptiness, unless `clear` says so. Start at `Rule::parse`.
 
 use std::collections::BTreeSet;
@@ -19,6 +20,8 @@ enum From {
     /// Name of the template in the mapping's environment.
     Template(String),
     Expression(Expression<'static, 'static>),
+    /// Everything that the parts give.
+    Parts(Vec<From>),
 }
 
 pub(super) struct Rule {
@@ -62,12 +65,12 @@ impl Rule {
         let mut fault = |reason: String| faults.push(Fault { target: at.to_owned(), reason });
         let mut options = Map::new();
         let from = match spec {
-            Value::String(_) => spec.clone(),
+            Value::String(_) | Value::Array(_) => spec.clone(),
             Value::Bool(_) | Value::Number(_) => return Some(Rule::constant(spec.clone())),
             Value::Object(table) => {
                 options = table.clone();
                 match (options.remove("from"), options.remove("value")) {
-                    (Some(from @ Value::String(_)), None) => from,
+                    (Some(from @ (Value::String(_) | Value::Array(_))), None) => from,
                     (None, Some(value)) => return Some(Rule { options, ..Rule::constant(value) }),
                     _ => {
                         fault("exactly one of `from = \"..\"` and `value = ..` is needed".to_owned());
@@ -75,12 +78,12 @@ impl Rule {
                     }
                 }
             }
-            _ => {
+            Value::Null => {
                 fault("expected a path, a template, `= expression`, a constant or a table".to_owned());
                 return None;
             }
         };
-        let text = from.as_str().unwrap_or_default().trim().to_owned();
+        let text = shown(&from).trim().to_owned();
         let mut flag = |name: &str| match options.remove(name) {
             None => false,
             Some(Value::Bool(on)) => on,
@@ -103,7 +106,7 @@ impl Rule {
             let known: Vec<&str> = OWN.iter().chain(allowed).copied().collect();
             fault(format!("unknown option `{unknown}`; known are {}", known.join(", ")));
         }
-        match source(&text, at, names, env) {
+        match sources(&from, at, names, env) {
             Ok((from, inputs)) => {
                 Some(Rule { from, text, required, optional, default, clear, lookup, inputs, options })
             }
@@ -130,20 +133,7 @@ impl Rule {
 
     /// Every value that was found; empty = nothing. Empty texts count as nothing.
     pub(super) fn values(&self, record: &Scope) -> Result<Vec<Value>, Failure> {
-        let mut found: Vec<Value> = match &self.from {
-            From::Path(path) => path.walk(record.raw).into_iter().cloned().collect(),
-            From::Constant(value) => list(value.clone()),
-            From::Template(name) => {
-                let rendered = record.env.get_template(name).and_then(|template| template.render(record.root()));
-                self.evaluated(rendered.map(|text| Value::String(text.trim().to_owned())))?
-            }
-            From::Expression(expression) => self.evaluated(expression.eval(record.root()).and_then(|value| {
-                if value.is_undefined() && !self.optional {
-                    return Err(minijinja::Error::from(ErrorKind::UndefinedError));
-                }
-                filters::to_json(value)
-            }))?,
-        };
+        let mut found = self.found(&self.from, record)?;
         found.retain(|value| !value.is_null() && value.as_str().is_none_or(|text| !text.trim().is_empty()));
         if let Some(name) = &self.lookup {
             found = found.iter().map(|value| self.looked_up(record, name, value)).collect::<Result<_, _>>()?;
@@ -157,6 +147,30 @@ impl Rule {
             return Err(self.failure("is required, and there is nothing".to_owned()));
         }
         Ok(found)
+    }
+
+    fn found(&self, from: &From, record: &Scope) -> Result<Vec<Value>, Failure> {
+        match from {
+            From::Path(path) => Ok(path.walk(record.raw).into_iter().cloned().collect()),
+            From::Constant(value) => Ok(list(value.clone())),
+            From::Template(name) => {
+                let rendered = record.env.get_template(name).and_then(|template| template.render(record.root()));
+                self.evaluated(rendered.map(|text| Value::String(text.trim().to_owned())))
+            }
+            From::Expression(expression) => self.evaluated(expression.eval(record.root()).and_then(|value| {
+                if value.is_undefined() && !self.optional {
+                    return Err(minijinja::Error::from(ErrorKind::UndefinedError));
+                }
+                filters::to_json(value)
+            })),
+            From::Parts(parts) => {
+                let mut all = Vec::new();
+                for part in parts {
+                    all.extend(self.found(part, record)?);
+                }
+                Ok(all)
+            }
+        }
     }
 
     fn evaluated(&self, result: Result<Value, minijinja::Error>) -> Result<Vec<Value>, Failure> {
@@ -198,12 +212,30 @@ fn list(value: Value) -> Vec<Value> {
     }
 }
 
+fn sources(
+    from: &Value,
+    at: &str,
+    names: Names,
+    env: &mut Environment<'static>,
+) -> Result<(From, BTreeSet<String>), String> {
+    let Value::Array(parts) = from else { return source(&shown(from), at, names, env) };
+    let mut all = (Vec::new(), BTreeSet::new());
+    for part in parts {
+        let text = part.as_str().ok_or("a list of sources has only texts")?;
+        let (from, inputs) = source(text, at, names, env)?;
+        all.0.push(from);
+        all.1.extend(inputs);
+    }
+    Ok((From::Parts(all.0), all.1))
+}
+
 fn source(
     text: &str,
     at: &str,
     names: Names,
     env: &mut Environment<'static>,
 ) -> Result<(From, BTreeSet<String>), String> {
+    let text = text.trim();
     let told = |error: minijinja::Error| error.detail().map_or_else(|| error.to_string(), str::to_owned);
     let folded = |names_read: std::collections::HashSet<String>| {
         names_read.into_iter().map(|name| names.of(&name)).collect::<BTreeSet<_>>()

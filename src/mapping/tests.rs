@@ -118,12 +118,13 @@ fn optional_names_and_defaults() {
         json!({
             "title": {"from": "{{ nope }}", "optional": true}, "nickName": {"from": "= nope", "optional": true},
             "displayName": "{{ name | default('?') }}", "locale": {"from": "nope", "default": "cs"},
+            "nick": ["absent", "first", "last"],
             "userType": "= (kind | lookup('groups', 'none'))", "userName": "= first ~ '.' ~ (last | slug)",
         }),
     );
     assert_eq!(
         attributes(&mapping, json!({"kind": "obchod", "first": "a", "last": "Žižka"})),
-        json!({"displayName": "?", "locale": "cs", "userType": "sales", "userName": "a.zizka"})
+        json!({"displayName": "?", "locale": "cs", "nick": "a", "userType": "sales", "userName": "a.zizka"})
     );
 }
 

@@ -1,0 +1,223 @@
+//! Keys of a source of kind `ldap`: servers, identity, what is searched and how it is mapped. What stands in an `Ldap` can
+//! be dialled: at least one server, no password that would cross the network in clear unless `insecure = true`, never an
+//! empty password (servers take that as an anonymous bind). The mappings are compiled by the reader, not here.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::read::Section;
+use crate::model::kind::words;
+
+words! {
+    /// Which product the defaults (filters, attributes, mapping) are for.
+    Preset {
+        OpenLdap = "openldap",
+        ActiveDirectory = "activedirectory",
+        Ds389 = "389ds",
+        /// No mapping of its own.
+        Plain = "plain",
+    }
+}
+
+words! {
+    /// How far below the base is searched.
+    Scope {
+        Subtree = "subtree",
+        One = "one",
+    }
+}
+
+words! {
+    /// What a pointer to another server in the answer means. It is never followed.
+    Referrals {
+        /// Something was not read, so the read was not complete.
+        Refuse = "refuse",
+        /// What lies on other servers is not wanted.
+        Ignore = "ignore",
+    }
+}
+
+/// A checked source of kind `ldap`.
+#[derive(Debug, Clone)]
+pub struct Ldap {
+    /// In the order in which they are tried. `ldap` or `ldaps`, with a host.
+    pub urls: Vec<Url>,
+    pub starttls: bool,
+    /// PEM; `None` = the system's certificates.
+    pub ca_file: Option<PathBuf>,
+    /// `None` = anonymous.
+    pub bind: Option<Bind>,
+    pub preset: Preset,
+    pub referrals: Referrals,
+    /// Entries per page.
+    pub page_size: i32,
+    /// For a connection and for every single answer.
+    pub timeout: Duration,
+    /// For a whole run.
+    pub deadline: Duration,
+    pub users: Option<Search>,
+    pub groups: Option<Search>,
+    /// For `lookup` in mappings: table -> value -> value.
+    pub tables: Map<String, Value>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Bind {
+    pub dn: String,
+    pub password: SecretString,
+}
+
+/// One kind of entries. What is `None` is the preset's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Search {
+    pub base: String,
+    pub scope: Scope,
+    pub filter: Option<String>,
+    /// The attribute that is the immutable key.
+    pub key: Option<String>,
+    /// Laid over the preset's mapping; `false` takes a target out of it.
+    pub map: Map<String, Value>,
+}
+
+/// Reads the keys that are special to this kind.
+pub fn read(section: &Section<'_>) -> Ldap {
+    let urls = urls(section);
+    let starttls = section.boolean("starttls", false);
+    let insecure = section.boolean("insecure", false);
+    let bind = bind(section);
+    for url in &urls {
+        if starttls && url.scheme() == "ldaps" {
+            section.fault("starttls", Some(url.as_str()), "is for ldap:// only; ldaps:// is encrypted from the start");
+        }
+        if bind.is_some() && url.scheme() == "ldap" && !starttls && !insecure {
+            let allowed =
+                "would carry the password in clear: use ldaps:// or starttls = true (or allow it with insecure = true)";
+            section.fault("url", Some(url.as_str()), allowed);
+        }
+    }
+    let preset = section.word("preset", Preset::OpenLdap);
+    // Active Directory answers every search from the top with pointers to its own partitions.
+    let referrals = if preset == Preset::ActiveDirectory { Referrals::Ignore } else { Referrals::Refuse };
+    let base = section.required("base");
+    let (users, groups) = (search(section, "users", &base), search(section, "groups", &base));
+    if users.is_none() && groups.is_none() {
+        section.fault("users", None, "nothing is read: `users.enabled` and `groups.enabled` are both false");
+    }
+    Ldap {
+        urls,
+        starttls,
+        ca_file: section.path_of("ca_file"),
+        bind,
+        preset,
+        referrals: section.word("referrals", referrals),
+        page_size: section.integer("page_size", 1..=10_000, 1000),
+        timeout: section.duration("timeout", Duration::from_secs(30)),
+        deadline: section.duration("deadline", Duration::from_hours(1)),
+        users,
+        groups,
+        tables: table(section, "tables"),
+    }
+}
+
+fn urls(section: &Section<'_>) -> Vec<Url> {
+    let texts = if section.has("urls") { section.list("urls") } else { section.text("url").into_iter().collect() };
+    if section.has("url") && section.has("urls") {
+        section.fault("urls", None, "give url or urls, not both");
+    } else if texts.is_empty() {
+        section.fault(
+            "url",
+            None,
+            "is missing: one url like ldaps://directory.example.com, or urls in the order to be tried",
+        );
+    }
+    let parse = |text: String| match text.parse::<Url>() {
+        Ok(url) if matches!(url.scheme(), "ldap" | "ldaps") && url.host_str().is_some_and(|host| !host.is_empty()) => {
+            Some(url)
+        }
+        _ => {
+            section.fault("url", Some(&text), "must be like ldap://host:389 or ldaps://host:636");
+            None
+        }
+    };
+    texts.into_iter().filter_map(parse).collect()
+}
+
+fn bind(section: &Section<'_>) -> Option<Bind> {
+    let dn = section.text("bind_dn").filter(|dn| !dn.trim().is_empty());
+    let Some(dn) = dn else {
+        if section.has("password") || section.has("password_file") {
+            section.fault("bind_dn", None, "is missing: there is a password, but nobody to bind as");
+            section.secret("password");
+        }
+        return None;
+    };
+    let password = section.secret_required("password")?;
+    if password.expose_secret().is_empty() {
+        section.fault("password", None, "is empty, and servers take that as an anonymous bind");
+    }
+    Some(Bind { dn, password })
+}
+
+fn search(section: &Section<'_>, name: &str, base: &str) -> Option<Search> {
+    let inner = section.section(name);
+    let search = Search {
+        base: inner.text_or("base", base),
+        scope: inner.word("scope", Scope::Subtree),
+        filter: inner.text("filter"),
+        key: inner.text("key"),
+        map: table(&inner, "map"),
+    };
+    inner.boolean("enabled", true).then_some(search)
+}
+
+fn table(section: &Section<'_>, key: &str) -> Map<String, Value> {
+    match section.value(key) {
+        None => Map::new(),
+        Some(Value::Object(map)) => map,
+        Some(_) => {
+            section.fault(key, None, "must be a section");
+            Map::new()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::read::check;
+
+    #[test]
+    fn five_lines_are_enough() {
+        let text = "url = 'ldaps://d.example.com'\nbase = 'dc=x'\nbind_dn = 'cn=m,dc=x'\npassword = 'secret'\n[users.map]\nuserName = 'uid'";
+        let ldap = check(text, read).unwrap();
+        assert_eq!((ldap.preset, ldap.page_size, ldap.starttls), (Preset::OpenLdap, 1000, false));
+        assert_eq!(ldap.users.as_ref().unwrap().base, "dc=x");
+        assert_eq!(ldap.users.unwrap().map["userName"], "uid");
+        assert!(ldap.groups.is_some() && !format!("{:?}", ldap.bind).contains("secret"));
+    }
+
+    #[test]
+    fn a_password_never_crosses_the_network_in_clear_unasked() {
+        let with = |more: &str| check(&format!("base = 'dc=x'\nbind_dn = 'cn=m'\npassword = 'secret'\n{more}"), read);
+        let refused = with("url = 'ldap://d.example.com'").unwrap_err().to_string();
+        assert!(refused.contains("in clear") && !refused.contains("= secret"), "{refused}");
+        for fine in ["url = 'ldap://d'\nstarttls = true", "url = 'ldap://d'\ninsecure = true", "url = 'ldaps://d'"] {
+            assert!(with(fine).is_ok(), "{fine}");
+        }
+        assert!(check("url = 'ldap://d'\nbase = ''", read).is_err(), "an empty base is asked for");
+        assert!(check("url = 'ldap://d'\nbase = 'dc=x'", read).is_ok(), "anonymous");
+    }
+
+    #[test]
+    fn every_fault_is_told_at_once() {
+        let text = "urls = ['http://x', 'ldap://']\nbind_dn = 'cn=m'\npassword = ''\npage_size = 0\npreset = 'novell'\nreferals = 'x'\n[users]\nenabled = false\n[groups]\nenabled = false";
+        let told = check(text, read).unwrap_err().to_string();
+        for part in ["http://x", "ldap://", "base", "password", "page_size", "preset", "referals", "nothing is read"] {
+            assert!(told.contains(part), "{part} in {told}");
+        }
+    }
+}

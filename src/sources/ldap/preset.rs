@@ -1,0 +1,57 @@
+//! What can be known of a product without asking: filters, keys and a mapping for people and groups. The configuration is
+//! laid over it target by target, so that a usual directory needs no mapping at all. Start at `preset`.
+
+use serde_json::{Map, Value, json};
+
+use crate::config::ldap::Preset;
+use crate::model::kind::Kind;
+
+pub(super) struct Defaults {
+    pub(super) filter: &'static str,
+    pub(super) key: &'static str,
+    pub(super) map: Map<String, Value>,
+}
+
+pub(super) fn preset(preset: Preset, kind: Kind) -> Defaults {
+    let (filter, key, map) = match (preset, kind) {
+        (Preset::OpenLdap, Kind::Group) => {
+            ("(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames))", "entryUUID", group())
+        }
+        (Preset::OpenLdap, _) => ("(objectClass=inetOrgPerson)", "entryUUID", person("uid")),
+        (Preset::Ds389, Kind::Group) => {
+            ("(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames))", "nsUniqueId", group())
+        }
+        (Preset::Ds389, _) => ("(|(objectClass=inetOrgPerson)(objectClass=nsPerson))", "nsUniqueId", person("uid")),
+        (Preset::ActiveDirectory, Kind::Group) => ("(objectCategory=group)", "objectGUID", group()),
+        (Preset::ActiveDirectory, _) => {
+            ("(&(objectCategory=person)(objectClass=user))", "objectGUID", person("sAMAccountName"))
+        }
+        (Preset::Plain, Kind::Group) => ("(objectClass=groupOfNames)", "entryUUID", json!({})),
+        (Preset::Plain, _) => ("(objectClass=person)", "entryUUID", json!({})),
+    };
+    Defaults { filter, key, map: map.as_object().cloned().unwrap_or_default() }
+}
+
+fn person(login: &str) -> Value {
+    json!({
+        "userName": login,
+        "name.givenName": "givenName",
+        "name.familyName": "sn",
+        "displayName": ["displayName", "cn"],
+        "title": "title",
+        "emails": "mail",
+        "phoneNumbers.work": "telephoneNumber",
+        "phoneNumbers.mobile": "mobile",
+        "preferredLanguage": "preferredLanguage",
+        "enterprise.employeeNumber": "employeeNumber",
+        "enterprise.department": ["departmentNumber", "department"],
+        "manager": "manager",
+    })
+}
+
+fn group() -> Value {
+    json!({
+        "displayName": "cn",
+        "members": ["member", "uniqueMember"],
+    })
+}

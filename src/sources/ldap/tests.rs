@@ -1,0 +1,114 @@
+//! What one entry becomes, without a server. The server's side is in `tests/it/ldap.rs`.
+
+use serde_json::json;
+
+use super::entry::tests::entry;
+use super::*;
+use crate::config::read::check;
+use crate::model::desired::{Digest, Nothing};
+use crate::model::kind::Rel;
+
+fn reader(more: &str) -> Result<Reader, Vec<mapping::Fault>> {
+    let text = format!("url = 'ldap://127.0.0.1:1'\nbase = 'dc=x'\n{more}");
+    Reader::compile(&check(&text, crate::config::ldap::read).unwrap())
+}
+
+const NOW: Millis = Millis(1_790_000_000_000);
+
+struct Knows(Digest);
+
+impl Known for Knows {
+    fn is(&self, _: Kind, _: &str, digest: &Digest) -> bool {
+        *digest == self.0
+    }
+}
+
+fn desired(record: Option<Record>) -> Desired {
+    match record {
+        Some(Record::Present(desired)) => *desired,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_usual_directory_needs_no_mapping() {
+    let reader = reader("").unwrap();
+    let [users, groups] = reader.parts.as_slice() else { panic!("two searches") };
+    assert!(users.query.attributes.iter().any(|name| name == "entryuuid"), "{:?}", users.query.attributes);
+    let eva = entry(
+        "UID=Eva, OU=People,dc=x",
+        &[("entryUUID", &[b"AB-1"]), ("uid", &[b"eva"]), ("cn", &[b"Eva N"]), ("sn", &[b"N"]), ("mail", &[b"eva@x"])],
+    );
+    let person = desired(users.record(eva.clone(), &Nothing, NOW));
+    assert_eq!((person.key.as_str(), person.alias.as_deref()), ("ab-1", Some("uid=eva,ou=people,dc=x")));
+    assert_eq!(
+        Value::Object(person.attributes),
+        json!({
+            "userName": "eva", "displayName": "Eva N", "name": {"familyName": "N"}, "active": true,
+            "emails": [{"value": "eva@x", "type": "work", "primary": true}],
+        })
+    );
+    let known = Knows(person.digest.unwrap());
+    assert_eq!(users.record(eva, &known, NOW), Some(Record::Same { kind: Kind::User, key: "ab-1".to_owned() }));
+
+    let team =
+        entry("cn=t,dc=x", &[("entryUUID", &[b"g"]), ("cn", &[b"T"]), ("uniqueMember", &[b"uid=eva,ou=people,dc=x"])]);
+    let team = desired(groups.record(team, &Nothing, NOW));
+    assert_eq!(
+        serde_json::to_value(&team.relations[&Rel::Member]).unwrap(),
+        json!({"Whole": [{"to": {"Alias": "uid=eva,ou=people,dc=x"}}]})
+    );
+}
+
+#[test]
+fn an_account_that_expires_overnight_is_a_change() {
+    let reader = reader("preset = 'activedirectory'").unwrap();
+    let guid: &[u8] = &[7; 16];
+    let jan = entry(
+        "CN=Jan,DC=x",
+        &[("objectGUID", &[guid]), ("sAMAccountName", &[b"jan"]), ("accountExpires", &[b"134344736000000000"])],
+    );
+    let before = desired(reader.parts[0].record(jan.clone(), &Nothing, Millis(NOW.0 - 1)));
+    assert_eq!((before.key.len(), &before.attributes["active"]), (36, &json!(true)));
+    let known = Knows(before.digest.unwrap());
+    assert!(matches!(reader.parts[0].record(jan.clone(), &known, Millis(NOW.0 - 1)), Some(Record::Same { .. })));
+    let after = desired(reader.parts[0].record(jan, &known, NOW));
+    assert_eq!(after.attributes["active"], json!(false));
+}
+
+#[test]
+fn a_bad_entry_is_one_bad_record() {
+    let reader = reader("[users.map]\nactive = 'enabled'").unwrap();
+    let without_key = reader.parts[0].record(entry("uid=a,dc=x", &[("uid", &[b"a"])]), &Nothing, NOW);
+    assert!(matches!(without_key, Some(Record::Bad { key: None, .. })));
+    let wrong = entry("uid=a,dc=x", &[("entryUUID", &[b"k"]), ("enabled", &[b"perhaps"])]);
+    let Some(Record::Bad { key: Some(key), reason, .. }) = reader.parts[0].record(wrong, &Nothing, NOW) else {
+        panic!("not bad")
+    };
+    assert_eq!(key, "k");
+    for part in ["uid=a,dc=x", "active", "enabled", "perhaps"] {
+        assert!(reason.contains(part), "{part} in {reason}");
+    }
+}
+
+#[test]
+fn filters_and_mappings_are_checked_together() {
+    let faults =
+        reader("[users]\nfilter = '(uid='\n[users.map]\ntitle = 'a..b'\n[groups.map]\nmeta = 'x'").unwrap_err();
+    let told: Vec<String> = faults.iter().map(|fault| fault.target.clone()).collect();
+    assert_eq!(told, ["users.filter", "users.title", "groups.meta"]);
+}
+
+#[test]
+fn another_filter_or_identity_is_another_fingerprint() {
+    let print = |more: &str| reader(more).unwrap().fingerprint();
+    let all = [
+        print(""),
+        print("[users]\nfilter = '(uid=*)'"),
+        print("[users]\nbase = 'ou=p,dc=x'"),
+        print("[users.map]\ntitle = 'x'"),
+        print("insecure = true\nbind_dn = 'cn=m'\npassword = 'p'"),
+    ];
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
+    assert_eq!(print(""), print("page_size = 7"));
+}
