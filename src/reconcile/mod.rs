@@ -1,1 +1,3 @@
 //! Placeholder while the room is being furnished.
+
+pub mod scope;

@@ -7,10 +7,15 @@ pub mod db;
 mod group;
 pub mod lease;
 pub mod migrate;
+pub mod sql;
 #[cfg(test)]
 pub mod testing;
 pub mod token;
+pub mod ticket;
 pub mod value;
+pub mod visibility;
+#[cfg(test)]
+pub mod world;
 
 pub use db::{Db, Error, Options, Read, Session, Tx};
 pub use value::{Row, Value, values};

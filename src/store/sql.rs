@@ -1,0 +1,110 @@
+//! Texts of SQL whose length depends on the number of rows: lists for `IN`, rows for a multi-row `INSERT`. Lengths come
+//! from a short fixed list, so that a long run uses a handful of prepared statements. Only literals are joined here;
+//! everything else is bound.
+
+use std::fmt::Write as _;
+
+use super::db::{Error, Read, Session, Tx};
+use super::value::{Row, Value};
+
+/// The longest list that `Text::list` takes: more is asked in pieces.
+pub const MOST: usize = 512;
+/// Lengths of lists; a shorter one is filled up with its last value.
+const LISTS: [usize; 6] = [1, 4, 16, 64, 256, MOST];
+/// Rows per INSERT. 256 rows of 14 columns stay far below the 32,766 values that SQLite takes.
+const ROWS: [usize; 5] = [256, 64, 16, 4, 1];
+
+/// Reads that a plan rests on: locked where a write will follow, plain where it is only a preview.
+pub trait Look: Session {
+    fn look(&mut self, sql: String, values: Vec<Value>) -> impl Future<Output = Result<Vec<Row>, Error>> + Send;
+}
+
+impl Look for Tx {
+    async fn look(&mut self, sql: String, values: Vec<Value>) -> Result<Vec<Row>, Error> {
+        self.lock(sql, values).await
+    }
+}
+
+impl Look for Read {
+    async fn look(&mut self, sql: String, values: Vec<Value>) -> Result<Vec<Row>, Error> {
+        self.all(sql, values).await
+    }
+}
+
+#[derive(Default)]
+pub struct Text {
+    pub sql: String,
+    pub values: Vec<Value>,
+}
+
+impl Text {
+    pub fn new(sql: &str) -> Text {
+        Text { sql: sql.to_owned(), values: Vec::new() }
+    }
+
+    pub fn push(&mut self, sql: &str) -> &mut Self {
+        self.sql.push_str(sql);
+        self
+    }
+
+    /// Binds a value and writes its placeholder.
+    pub fn bind(&mut self, value: impl Into<Value>) -> &mut Self {
+        self.values.push(value.into());
+        let _ = write!(self.sql, "${}", self.values.len());
+        self
+    }
+
+    /// `($1, $2 ..)` of at least one and at most `MOST` values.
+    pub fn list<V: Into<Value>>(&mut self, values: impl IntoIterator<Item = V>) -> &mut Self {
+        let mut values: Vec<Value> = values.into_iter().map(Into::into).collect();
+        debug_assert!(!values.is_empty() && values.len() <= MOST, "{} values in a list", values.len());
+        let length = LISTS.into_iter().find(|length| *length >= values.len()).unwrap_or(values.len());
+        if let Some(last) = values.last().cloned() {
+            values.resize(length, last);
+        }
+        self.push("(");
+        for (at, value) in values.into_iter().enumerate() {
+            self.push(if at == 0 { "" } else { ", " }).bind(value);
+        }
+        self.push(")")
+    }
+}
+
+/// `head (..), (..) tail` for all rows, in as few statements as the fixed lengths allow. Returns rows written.
+pub async fn rows(tx: &mut Tx, head: &str, tail: &str, rows: Vec<Vec<Value>>) -> Result<u64, Error> {
+    let mut written = 0;
+    let mut left = rows.len();
+    let mut rows = rows.into_iter();
+    while left > 0 {
+        let length = ROWS.into_iter().find(|length| *length <= left).unwrap_or(1);
+        let mut text = Text::new(head);
+        text.push(" ");
+        for at in 0..length {
+            text.push(if at == 0 { "(" } else { ", (" });
+            for (column, value) in rows.next().unwrap_or_default().into_iter().enumerate() {
+                text.push(if column == 0 { "" } else { ", " }).bind(value);
+            }
+            text.push(")");
+        }
+        text.push(" ").push(tail);
+        written += tx.execute(text.sql, text.values).await?;
+        left -= length;
+    }
+    Ok(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_have_few_lengths() {
+        let mut text = Text::new("a = ");
+        text.bind("x").push(" AND b IN ").list(["1", "2", "3"]);
+        assert_eq!(text.sql, "a = $1 AND b IN ($2, $3, $4, $5)");
+        assert_eq!(text.values[4], Value::from("3"), "filled up with the last value");
+        let mut text = Text::default();
+        text.list((0..MOST as i64).collect::<Vec<_>>());
+        assert_eq!(text.values.len(), MOST);
+    }
+}
