@@ -1,6 +1,4 @@
-//! Section `[credentials]`: which password rules apply to whom, what a hash costs, how long set-password links live.
-
-use std::time::Duration;
+//! Section `[credentials]`: which password rules apply to whom, and what a hash costs.
 
 use super::read::Section;
 use crate::model::kind::Realm;
@@ -11,8 +9,6 @@ pub struct Credentials {
     pub agents: PasswordPolicy,
     pub clients: PasswordPolicy,
     pub cost: Cost,
-    /// Life of a set-password link. Invitations always live 7 days (R63).
-    pub link_life: Duration,
     /// Generated passwords may be mailed in clear text where somebody asks for it (R54). Off by default.
     pub clear_text_mail: bool,
 }
@@ -58,7 +54,6 @@ impl Credentials {
                 permits: hash.integer("permits", 1..=256, default.permits as i64) as usize,
                 queue: hash.integer("queue", 0..=10_000, default.queue as i64) as usize,
             },
-            link_life: section.duration_within("link_life", hours(1)..=hours(24 * 30), hours(48)),
             clear_text_mail: section.boolean("clear_text_mail", false),
         }
     }
@@ -69,8 +64,4 @@ impl Credentials {
             Realm::Client => self.clients,
         }
     }
-}
-
-const fn hours(number: u64) -> Duration {
-    Duration::from_secs(number * 3600)
 }

@@ -66,11 +66,8 @@ pub fn directory(password: &str) -> Arc<Directory> {
     let groups: Vec<String> = departments.iter().map(|(name, _)| format!("cn={name},ou=groups,{SUFFIX}")).collect();
     departments.push(("everybody", groups));
     for (number, (name, members)) in departments.into_iter().enumerate() {
-        let mut entry = attributes(&[
-            ("objectClass", "groupOfNames"),
-            ("entryUUID", &entry_uuid("group", number)),
-            ("cn", name),
-        ]);
+        let mut entry =
+            attributes(&[("objectClass", "groupOfNames"), ("entryUUID", &entry_uuid("group", number)), ("cn", name)]);
         entry.push(("member".to_owned(), members));
         directory.put(format!("cn={name},ou=groups,{SUFFIX}"), entry);
     }

@@ -44,6 +44,8 @@ words! {
 
 /// An invitation is valid for 7 days, to the millisecond (R63).
 pub const INVITATION_LIFE: i64 = 7 * Millis::DAY;
+/// Milliseconds that a set-password link is valid.
+pub const PASSWORD_LIFE: i64 = 2 * Millis::DAY;
 
 /// What the store keeps of a link besides its columns: JSON without secrets.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +95,16 @@ pub enum Dead {
     Expired,
     Used,
     Revoked,
+}
+
+impl Purpose {
+    /// Milliseconds from being written to `expires`.
+    pub const fn life(self) -> i64 {
+        match self {
+            Purpose::Invitation => INVITATION_LIFE,
+            Purpose::Password => PASSWORD_LIFE,
+        }
+    }
 }
 
 impl LinkState {

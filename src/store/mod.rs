@@ -3,15 +3,18 @@
 //!
 //! Never here: decisions (they are `model`'s and `reconcile`'s), the clock, the network.
 
+pub mod credential;
 pub mod db;
 mod group;
 pub mod lease;
+pub mod link;
 pub mod migrate;
+pub mod outbox;
 pub mod sql;
 #[cfg(test)]
 pub mod testing;
-pub mod token;
 pub mod ticket;
+pub mod token;
 pub mod value;
 pub mod visibility;
 #[cfg(test)]
