@@ -182,7 +182,7 @@ async fn all(reader: &Reader, known: &dyn Known, clock: &Clock, out: &mpsc::Send
     let mut session = Session::open(&reader.settings).await?;
     for part in &reader.parts {
         let (entries, mut arriving) = mpsc::channel(AHEAD);
-        let fetching = fetch(&mut session, &part.query, reader.settings.referrals, entries);
+        let fetching = fetch(&mut session, &part.query, entries);
         let mapping = async {
             while let Some(batch) = arriving.recv().await {
                 let batch: Vec<Result<Entry, Malformed>> = batch;
@@ -206,7 +206,6 @@ async fn all(reader: &Reader, known: &dyn Known, clock: &Clock, out: &mpsc::Send
 async fn fetch(
     session: &mut Session,
     query: &Query,
-    referrals: Referrals,
     entries: mpsc::Sender<Vec<Result<Entry, Malformed>>>,
 ) -> Result<(), Error> {
     let mut cookie = Vec::new();
@@ -229,7 +228,7 @@ async fn fetch(
         }
         cookie = next;
     }
-    if pointers > 0 && referrals == Referrals::Refuse {
+    if pointers > 0 && session.referrals == Referrals::Refuse {
         let text =
             format!(": {pointers} pointers to other servers were not followed (`referrals = \"ignore\"` allows that)");
         return Err(Error::Result { code: 0, text });

@@ -13,9 +13,9 @@ use rustls::pki_types::pem::PemObject;
 use secrecy::ExposeSecret;
 
 use super::entry::{Entry, Malformed};
-use crate::config::ldap::{Ldap, Scope};
+use crate::config::ldap::{Ldap, Referrals, Scope};
 
-/// Active Directory: do not even mention other domains.
+/// Do not even mention what lies on other servers. OpenLDAP and Active Directory know it.
 const DOMAIN_SCOPE: &str = "1.2.840.113556.1.4.1339";
 const PAGED_RESULTS: &str = "1.2.840.113556.1.4.319";
 const INVALID_CREDENTIALS: u32 = 49;
@@ -60,6 +60,7 @@ pub(super) struct Session {
     pub(super) url: String,
     timeout: Duration,
     page_size: i32,
+    pub(super) referrals: Referrals,
     until: Instant,
 }
 
@@ -94,8 +95,11 @@ impl Session {
         mut each: impl FnMut(Result<Entry, Malformed>),
     ) -> Result<(Vec<u8>, u64), Error> {
         let paged = PagedResults { size: self.page_size, cookie };
-        let domain = RawControl { ctype: DOMAIN_SCOPE.to_owned(), crit: false, val: None };
-        self.handle.with_controls(vec![paged.critical().into(), domain]);
+        let mut controls = vec![paged.critical().into()];
+        if self.referrals == Referrals::Ignore {
+            controls.push(RawControl { ctype: DOMAIN_SCOPE.to_owned(), crit: false, val: None });
+        }
+        self.handle.with_controls(controls);
         let scope = match query.scope {
             Scope::Subtree => ldap3::Scope::Subtree,
             Scope::One => ldap3::Scope::OneLevel,
@@ -160,6 +164,7 @@ async fn dial(
         url: url.to_string(),
         timeout: settings.timeout,
         page_size: settings.page_size,
+        referrals: settings.referrals,
         until,
     };
     if let Some(bind) = &settings.bind {

@@ -6,6 +6,7 @@ pub mod daemon;
 pub mod http;
 pub mod postgres;
 pub mod process;
+pub mod slapd;
 
 use std::future::Future;
 

@@ -1,0 +1,89 @@
+//! When a source is polled: the five fields of cron, always in UTC (local time skips and repeats hours). Weekdays are
+//! names, because their numbers mean different days to different programs, and a day of the month together with a weekday
+//! is refused, because some take "and" and others "or". Start at `Schedule::parse`.
+
+use std::str::FromStr;
+
+use chrono::DateTime;
+
+use crate::model::time::Millis;
+
+#[derive(Debug, Clone)]
+pub struct Schedule(cron::Schedule);
+
+/// What a schedule looks like, for the fault that the caller shows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("must be five cron fields in UTC like `*/15 * * * *` or `0 2 * * Mon-Fri`: {0}")]
+pub struct Wrong(String);
+
+const SHORT: [(&str, &str); 4] =
+    [("@hourly", "0 * * * *"), ("@daily", "0 0 * * *"), ("@weekly", "0 0 * * Sun"), ("@monthly", "0 0 1 * *")];
+
+impl Schedule {
+    pub fn parse(text: &str) -> Result<Schedule, Wrong> {
+        let wrong = |reason: &str| Wrong(reason.to_owned());
+        let text = SHORT.iter().find(|(short, _)| *short == text.trim()).map_or(text, |(_, long)| long);
+        let fields: Vec<&str> = text.split_whitespace().collect();
+        let [_, _, day, _, weekday] = fields.as_slice() else {
+            return Err(Wrong(format!("there are {} fields", fields.len())));
+        };
+        // The only digits a weekday may have are a step's: `*/2`.
+        if weekday.split('/').next().is_some_and(|days| days.contains(|c: char| c.is_ascii_digit())) {
+            return Err(wrong("weekdays are names (Mon to Sun), since 1 is Monday to some and Sunday to others"));
+        }
+        let any = |field: &str| matches!(field, "*" | "?");
+        if !any(day) && !any(weekday) {
+            return Err(wrong("give a day of the month or a weekday, not both"));
+        }
+        // The crate wants seconds first.
+        let schedule = cron::Schedule::from_str(&format!("0 {}", fields.join(" ")));
+        schedule.map(Schedule).map_err(|error| Wrong(error.to_string()))
+    }
+
+    /// The first time after `now`; `None` when there is none (31 February).
+    pub fn after(&self, now: Millis) -> Option<Millis> {
+        let now = DateTime::from_timestamp_millis(now.0)?;
+        self.0.after(&now).next().map(|at| Millis(at.timestamp_millis()))
+    }
+}
+
+impl FromStr for Schedule {
+    type Err = Wrong;
+
+    fn from_str(text: &str) -> Result<Schedule, Wrong> {
+        Schedule::parse(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a3_times_are_utc_and_days_are_names() {
+        let after = |text: &str, at: &str| {
+            let next = Schedule::parse(text).unwrap().after(Millis::parse(at).unwrap());
+            next.map(|at| at.to_string())
+        };
+        for (text, at, expected) in [
+            ("*/15 * * * *", "2026-11-21T22:07:30Z", "2026-11-21T22:15:00.000Z"),
+            ("0 2 * * Mon-Fri", "2026-11-21T22:00:00Z", "2026-11-23T02:00:00.000Z"),
+            ("0 2 * * Mon", "2026-11-23T02:00:00Z", "2026-11-30T02:00:00.000Z"),
+            // The night in which Prague has no 02:30.
+            ("30 2 * * *", "2026-03-28T12:00:00Z", "2026-03-29T02:30:00.000Z"),
+            ("30 2 1 * *", "2026-11-21T22:00:00Z", "2026-12-01T02:30:00.000Z"),
+            ("@daily", "2026-11-21T22:00:00Z", "2026-11-22T00:00:00.000Z"),
+        ] {
+            assert_eq!(after(text, at).as_deref(), Some(expected), "{text}");
+        }
+        assert_eq!(after("0 0 31 Feb *", "2026-11-21T22:00:00Z"), None);
+    }
+
+    #[test]
+    fn what_means_different_things_elsewhere_is_refused() {
+        for text in ["* * * *", "0 * * * * *", "0 2 * * 1", "0 2 * * 1-5", "0 2 13 * Fri", "61 * * * *", "x", ""] {
+            let error = Schedule::parse(text).unwrap_err().to_string();
+            assert!(error.contains("five cron fields"), "{text}: {error}");
+        }
+    }
+}
