@@ -5,11 +5,13 @@
 
 pub mod credential;
 pub mod db;
+pub mod filter;
 mod group;
 pub mod lease;
 pub mod link;
 pub mod migrate;
 pub mod outbox;
+pub mod scim;
 pub mod sql;
 #[cfg(test)]
 pub mod testing;

@@ -1,0 +1,400 @@
+//! What SCIM clients read: resources as text, pages of them, members and groups. Every statement carries the sight of the
+//! source that asks: what lies outside its realm, what it has let go of, and for a customer's own source whatever it does
+//! not hold itself, does not exist for it. Never writes: that is the engine's.
+
+use std::collections::HashSet;
+
+use super::db::{Error, Session, Tx};
+use super::filter::{Cond, Statement};
+use super::value::Row;
+use crate::model::id::EntityId;
+use crate::model::kind::{Kind, Realm, Rel};
+use crate::model::time::Millis;
+
+/// Who looks, and at what kind of thing.
+#[derive(Debug, Clone, Copy)]
+pub struct Sight<'a> {
+    pub source: &'a str,
+    pub realm: Option<Realm>,
+    /// A customer's own source sees only what it holds: of the accounts that others hold it learns nothing.
+    pub own_only: bool,
+    pub kind: Kind,
+}
+
+impl Sight<'_> {
+    #[must_use]
+    pub fn of(self, kind: Kind) -> Self {
+        Sight { kind, ..self }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Found {
+    pub id: EntityId,
+    pub active: bool,
+    pub version: i64,
+    pub created: Millis,
+    pub modified: Millis,
+    pub doc: String,
+    /// The asking source's own name for it.
+    pub external_id: Option<String>,
+}
+
+const COLUMNS: &str = "e.id, e.active, e.version, e.created, e.modified, e.doc";
+
+fn found(row: &Row) -> Result<Found, Error> {
+    Ok(Found {
+        id: row.parse(0)?,
+        active: row.get(1)?,
+        version: row.get(2)?,
+        created: Millis(row.get(3)?),
+        modified: Millis(row.get(4)?),
+        doc: row.get(5)?,
+        external_id: row.get(6)?,
+    })
+}
+
+/// `SELECT` of whatever the sight has; a caller adds conditions and order.
+fn select(sight: &Sight<'_>, what: &'static str) -> Statement {
+    let mut statement = Statement::default();
+    statement.push("SELECT ").push(what);
+    if what == COLUMNS {
+        // No join: PostgreSQL does not lock the far side of an outer one.
+        statement
+            .push(", (SELECT a.external_id FROM assertion a WHERE a.entity_id = e.id AND a.source = ")
+            .bind(sight.source)
+            .push(" AND NOT a.ended LIMIT 1)");
+    }
+    statement.push(" FROM entity e WHERE ");
+    seen(&mut statement, sight);
+    statement
+}
+
+/// The condition that `e` exists for the source.
+fn seen(statement: &mut Statement, sight: &Sight<'_>) {
+    statement
+        .push("e.kind = ")
+        .bind(sight.kind)
+        .push(" AND e.realm = ")
+        .bind(sight.realm.map_or("", Realm::as_str))
+        .push(" AND e.state <> 'tombstone' AND ");
+    if sight.own_only {
+        statement.push("EXISTS (SELECT 1 FROM assertion h WHERE h.entity_id = e.id AND NOT h.ended AND h.source = ");
+    } else {
+        statement.push("NOT EXISTS (SELECT 1 FROM assertion h WHERE h.entity_id = e.id AND h.ended AND h.source = ");
+    }
+    statement.bind(sight.source).push(")");
+}
+
+/// One resource, if it exists for the source.
+pub async fn load(session: &mut impl Session, sight: &Sight<'_>, id: EntityId) -> Result<Option<Found>, Error> {
+    let mut statement = select(sight, COLUMNS);
+    statement.push(" AND e.id = ").bind(id);
+    session.optional(statement.sql, statement.values).await?.map(|row| found(&row)).transpose()
+}
+
+/// The same for whoever is about to change it.
+pub async fn lock(tx: &mut Tx, sight: &Sight<'_>, id: EntityId) -> Result<Option<Found>, Error> {
+    let mut statement = select(sight, COLUMNS);
+    statement.push(" AND e.id = ").bind(id);
+    tx.lock(statement.sql, statement.values).await?.first().map(found).transpose()
+}
+
+/// A page in the order of ids, which is that of creation.
+pub async fn page(
+    session: &mut impl Session,
+    sight: &Sight<'_>,
+    cond: &Cond,
+    offset: u64,
+    limit: u64,
+) -> Result<Vec<Found>, Error> {
+    let mut statement = select(sight, COLUMNS);
+    statement.push(" AND ").condition(cond, sight).push(" ORDER BY e.id LIMIT ").bind(bounded(limit));
+    statement.push(" OFFSET ").bind(bounded(offset));
+    session.all(statement.sql, statement.values).await?.iter().map(found).collect()
+}
+
+/// The next ones after an id, for a scan.
+pub async fn after(
+    session: &mut impl Session,
+    sight: &Sight<'_>,
+    cond: &Cond,
+    last: Option<EntityId>,
+    limit: u64,
+) -> Result<Vec<Found>, Error> {
+    let mut statement = select(sight, COLUMNS);
+    statement.push(" AND ").condition(cond, sight);
+    if let Some(last) = last {
+        statement.push(" AND e.id > ").bind(last);
+    }
+    statement.push(" ORDER BY e.id LIMIT ").bind(bounded(limit));
+    session.all(statement.sql, statement.values).await?.iter().map(found).collect()
+}
+
+/// How many there are.
+pub async fn count(session: &mut impl Session, sight: &Sight<'_>, cond: &Cond) -> Result<u64, Error> {
+    let mut statement = select(sight, "count(*)");
+    statement.push(" AND ").condition(cond, sight);
+    let count: i64 = session.one(statement.sql, statement.values).await?.get(0)?;
+    Ok(count.unsigned_abs())
+}
+
+fn bounded(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// One end of a membership.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The group.
+    pub group: EntityId,
+    /// An id, or the text under which the member is waited for.
+    pub value: String,
+    /// `None`: it is waited for.
+    pub kind: Option<Kind>,
+    /// JSON that the client gave along.
+    pub attributes: Option<String>,
+}
+
+/// Members of the groups, at most `limit` in all. What the source said itself is named whether or not it exists for it,
+/// in the same manner, so that a foreign id looks like one that nobody has; what others said, only if it exists for it.
+/// What it has let go of is named no more.
+pub async fn members(
+    session: &mut impl Session,
+    sight: &Sight<'_>,
+    groups: &[EntityId],
+    limit: u64,
+) -> Result<Vec<Member>, Error> {
+    let mut found = Vec::new();
+    for groups in groups.chunks(250) {
+        let mut statement = Statement::default();
+        statement.push("SELECT m.from_id, e.id, m.target, m.attributes, e.kind FROM edge m LEFT JOIN entity e ON e.id = m.to_id AND ((");
+        seen(&mut statement, &sight.of(Kind::User));
+        statement.push(") OR (");
+        seen(&mut statement, &sight.of(Kind::Group));
+        statement.push(")) WHERE m.rel = ").bind(Rel::Member).push(" AND m.from_id IN ");
+        list(&mut statement, groups);
+        statement
+            .push(" AND (e.id IS NOT NULL OR (m.source = ")
+            .bind(sight.source)
+            .push(" AND NOT EXISTS (SELECT 1 FROM assertion g WHERE g.entity_id = substr(m.target, 4) AND g.ended AND g.source = ")
+            .bind(sight.source)
+            .push("))) ORDER BY m.from_id, m.target LIMIT ")
+            .bind(bounded(limit));
+        for row in session.all(statement.sql, statement.values).await? {
+            found.push(member(&row)?);
+        }
+    }
+    // Several sources may say the same.
+    let mut known = HashSet::new();
+    found.retain(|member: &Member| known.insert((member.group, member.value.clone())));
+    Ok(found)
+}
+
+fn member(row: &Row) -> Result<Member, Error> {
+    let to: Option<String> = row.get(1)?;
+    let target: String = row.get(2)?;
+    // `model::desired::Ref::stored`: `id:…`, `key:<kind>:…`.
+    let waiting = || {
+        let (how, rest) = target.split_once(':')?;
+        Some(if how == "key" { rest.split_once(':')?.1 } else { rest })
+    };
+    let value = match &to {
+        Some(to) => to.clone(),
+        None => waiting().unwrap_or(&target).to_owned(),
+    };
+    Ok(Member { group: row.parse(0)?, value, kind: row.parse_opt(4)?, attributes: row.get(3)? })
+}
+
+/// (user, group, the group's document) of every group of these users that exists for the source. `sight` is that of the group.
+pub async fn groups(
+    session: &mut impl Session,
+    sight: &Sight<'_>,
+    users: &[EntityId],
+) -> Result<Vec<(EntityId, EntityId, String)>, Error> {
+    let mut found = Vec::new();
+    for users in users.chunks(250) {
+        let mut statement = Statement::default();
+        statement
+            .push("SELECT m.to_id, e.id, e.doc FROM edge m JOIN entity e ON e.id = m.from_id WHERE m.rel = ")
+            .bind(Rel::Member);
+        statement.push(" AND m.to_id IN ");
+        list(&mut statement, users);
+        statement.push(" AND ");
+        seen(&mut statement, &sight.of(Kind::Group));
+        statement.push(" ORDER BY m.to_id, e.id");
+        for row in session.all(statement.sql, statement.values).await? {
+            found.push((row.parse(0)?, row.parse(1)?, row.get(2)?));
+        }
+    }
+    found.dedup_by(|a, b| (a.0, a.1) == (b.0, b.1));
+    Ok(found)
+}
+
+/// Lists have few lengths, so that there are few texts to prepare: the last value fills up.
+fn list(statement: &mut Statement, ids: &[EntityId]) {
+    let length = [1, 16, 64, 250].into_iter().find(|length| *length >= ids.len()).unwrap_or(ids.len());
+    let filler = ids.last().copied().unwrap_or(EntityId(uuid::Uuid::nil()));
+    let filled = ids.iter().copied().chain(std::iter::repeat(filler));
+    for (at, id) in filled.take(length).enumerate() {
+        statement.push(if at == 0 { "(" } else { ", " }).bind(id);
+    }
+    statement.push(")");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::desired::Ref;
+    use crate::store::filter::Order;
+    use crate::store::testing::both;
+    use crate::store::{Db, values};
+
+    const AGENTS: Sight<'static> =
+        Sight { source: "okta", realm: Some(Realm::Agent), own_only: false, kind: Kind::User };
+
+    fn id(n: u32) -> EntityId {
+        format!("0198c0de-7a11-7abc-8def-{n:012}").parse().unwrap()
+    }
+
+    /// 1 and 2 are agents of okta, 3 an agent of another source, 4 a client, 5 an agent that okta let go of,
+    /// 6 a tombstone, 10 a group of okta with 1, 3, 4, 5 and two that nobody has.
+    async fn fill(db: &Db) {
+        let mut tx = db.write().await.unwrap();
+        for (n, kind, realm, state) in [
+            (1, "user", "agent", "live"),
+            (2, "user", "agent", "incomplete"),
+            (3, "user", "agent", "live"),
+            (4, "user", "client", "live"),
+            (5, "user", "agent", "live"),
+            (6, "user", "agent", "tombstone"),
+            (10, "group", "agent", "live"),
+        ] {
+            let sql = "INSERT INTO entity (id, kind, realm, login_key, active, blocked, state, flags, version, created, modified, doc) \
+                       VALUES ($1, $2, $3, $4, TRUE, FALSE, $5, 0, 1, $6, $6, $7)";
+            let doc = format!(r#"{{"userName":"u{n}"}}"#);
+            tx.execute(sql, values![id(n), kind, realm, format!("u{n}"), state, i64::from(n) * 1000, doc])
+                .await
+                .unwrap();
+        }
+        for (n, kind, source, ended) in [
+            (1, "user", "okta", false),
+            (2, "user", "okta", false),
+            (3, "user", "hq", false),
+            (4, "user", "portal", false),
+            (5, "user", "okta", true),
+            (5, "user", "hq", false),
+            (6, "user", "okta", true),
+            (10, "group", "okta", false),
+        ] {
+            let sql = "INSERT INTO assertion (source, kind, key, entity_id, external_id, ended, run_id, at) VALUES ($1, $2, $3, $4, $5, $6, 'r', 0)";
+            tx.execute(sql, values![source, kind, id(n), id(n), format!("x{n}"), ended]).await.unwrap();
+        }
+        tx.execute(
+            "INSERT INTO lookup (kind, name, value, entity_id) VALUES ('user', 'email', 'a@x', $1)",
+            values![id(2)],
+        )
+        .await
+        .unwrap();
+        for (n, known) in [(1, true), (3, true), (4, true), (5, true), (8, false)] {
+            let to = known.then(|| id(n));
+            let sql = "INSERT INTO edge (rel, from_id, source, target, to_id) VALUES ('member', $1, 'okta', $2, $3)";
+            tx.execute(sql, values![id(10), Ref::Id(id(n)).stored(), to]).await.unwrap();
+        }
+        let sql = "INSERT INTO edge (rel, from_id, source, target, to_id) VALUES ('member', $1, $2, $3, $4)";
+        tx.execute(sql, values![id(10), "okta", Ref::Key(Kind::User, "odd:one".to_owned()).stored(), None::<EntityId>])
+            .await
+            .unwrap();
+        tx.execute(sql, values![id(10), "hq", "key:user:1", id(1)]).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    fn ids(found: &[Found]) -> Vec<EntityId> {
+        found.iter().map(|found| found.id).collect()
+    }
+
+    #[tokio::test]
+    async fn s11_what_lies_outside_does_not_exist() {
+        both(|db| async move {
+            fill(&db).await;
+            let mut read = db.read().await.unwrap();
+            for (n, seen) in
+                [(1, true), (2, true), (3, true), (4, false), (5, false), (6, false), (7, false), (10, false)]
+            {
+                assert_eq!(load(&mut read, &AGENTS, id(n)).await.unwrap().is_some(), seen, "{n}");
+            }
+            let own = Sight { own_only: true, ..AGENTS };
+            assert!(load(&mut read, &own, id(3)).await.unwrap().is_none());
+            let all = Cond::All(Vec::new());
+            assert_eq!(ids(&page(&mut read, &own, &all, 0, 10).await.unwrap()), [id(1), id(2)]);
+            assert_eq!(count(&mut read, &AGENTS, &all).await.unwrap(), 3);
+            let found = load(&mut read, &AGENTS, id(1)).await.unwrap().unwrap();
+            assert_eq!((found.external_id.as_deref(), found.doc.as_str()), (Some("x1"), r#"{"userName":"u1"}"#));
+            assert_eq!(
+                load(&mut read, &AGENTS, id(3)).await.unwrap().unwrap().external_id,
+                None,
+                "it belongs to another source"
+            );
+            let mut tx = db.write().await.unwrap();
+            assert!(lock(&mut tx, &AGENTS, id(1)).await.unwrap().is_some());
+            tx.commit().await.unwrap();
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn conditions_find_what_they_say() {
+        both(|db| async move {
+            fill(&db).await;
+            let mut read = db.read().await.unwrap();
+            let groups = AGENTS.of(Kind::Group);
+            for (sight, cond, wanted) in [
+                (AGENTS, Cond::Login("u2".to_owned()), vec![2]),
+                (AGENTS, Cond::External("x1".to_owned()), vec![1]),
+                (AGENTS, Cond::External("x3".to_owned()), vec![]),
+                (AGENTS, Cond::Lookup("email", "a@x".to_owned()), vec![2]),
+                (AGENTS, Cond::Lookup("email", "%".to_owned()), vec![]),
+                (AGENTS, Cond::MemberOf(id(10)), vec![1, 3]),
+                (AGENTS, Cond::Any(vec![Cond::Id(id(1)), Cond::Id(id(4)), Cond::Login("u3".to_owned())]), vec![1, 3]),
+                (AGENTS, Cond::All(vec![Cond::Active(true), Cond::Modified(Order::After, Millis(1000))]), vec![2, 3]),
+                (AGENTS, Cond::Created(Order::AtOrBefore, Millis(2000)), vec![1, 2]),
+                (AGENTS, Cond::Nothing, vec![]),
+                (groups, Cond::HasMember(id(1)), vec![10]),
+                (groups, Cond::HasMember(id(8)), vec![10]),
+                (groups, Cond::HasMember(id(2)), vec![]),
+            ] {
+                let wanted: Vec<_> = wanted.into_iter().map(id).collect();
+                assert_eq!(ids(&page(&mut read, &sight, &cond, 0, 10).await.unwrap()), wanted, "{cond:?}");
+                assert_eq!(count(&mut read, &sight, &cond).await.unwrap(), wanted.len() as u64, "{cond:?}");
+            }
+            let all = Cond::All(Vec::new());
+            assert_eq!(ids(&after(&mut read, &AGENTS, &all, Some(id(1)), 1).await.unwrap()), [id(2)]);
+            assert_eq!(ids(&page(&mut read, &AGENTS, &all, 1, u64::MAX).await.unwrap()), [id(2), id(3)]);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn s11_a_foreign_member_looks_like_one_that_nobody_has() {
+        both(|db| async move {
+            fill(&db).await;
+            let mut read = db.read().await.unwrap();
+            let found = members(&mut read, &AGENTS.of(Kind::Group), &[id(10)], 100).await.unwrap();
+            let mut shown: Vec<_> = found.iter().map(|member| (member.value.clone(), member.kind)).collect();
+            shown.sort();
+            assert_eq!(
+                shown,
+                [
+                    (id(1).to_string(), Some(Kind::User)),
+                    (id(3).to_string(), Some(Kind::User)),
+                    (id(4).to_string(), None),
+                    (id(8).to_string(), None),
+                    ("odd:one".to_owned(), None),
+                ]
+            );
+            let groups = groups(&mut read, &AGENTS, &[id(1), id(2), id(3)]).await.unwrap();
+            assert_eq!(groups.iter().map(|row| (row.0, row.1)).collect::<Vec<_>>(), [(id(1), id(10)), (id(3), id(10))]);
+        })
+        .await;
+    }
+}
