@@ -1,1 +1,119 @@
-//! Placeholder while the room is being furnished.
+//! The commands of the `musterd` binary: their words, their exit codes and how answers look. What they do is
+//! `app::operate`'s. Start with `Arguments`.
+
+mod ask;
+mod check;
+mod serve;
+mod show;
+mod token;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::app::operate::{Command as Wish, Exit};
+use crate::app::{self, Origin};
+use crate::config::Config;
+use crate::config::fault::Refused;
+
+/// musterd: people from identity providers, directories and CRMs; who may see which ticket.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, after_help = EXITS)]
+struct Arguments {
+    /// A configuration file; repeatable, later ones win. Default: /etc/musterd/musterd.toml, where it exists.
+    #[arg(short, long = "config", value_name = "FILE", global = true, env = "MUSTERD_CONFIG")]
+    config: Vec<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXITS: &str = "Exit codes: 0 fine, 1 failed, 2 changes pending (plan), 3 stopped by a guard, 4 partial, \
+                     64 usage, 78 configuration.\nEvery key can be set as MUSTERD__SECTION__KEY in the environment.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon.
+    Serve,
+    /// Read the configuration, open the store: all faults at once.
+    Check {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Bearer tokens.
+    #[command(subcommand)]
+    Token(token::Token),
+    /// Bring the store's schema up to date.
+    Migrate,
+    /// Write a consistent copy of the embedded database into a new file.
+    Backup { file: PathBuf },
+    /// Print completions for a shell.
+    Completions { shell: clap_complete::Shell },
+}
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    // The one TLS provider; a second installation (tests) is refused and harmless.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let code = if error.use_stderr() { Exit::Usage } else { Exit::Fine };
+            // Help that cannot be printed (a closed pipe) is nobody's fault.
+            let _ = error.print();
+            return ExitCode::from(u8::from(code));
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("musterd: no runtime: {error}");
+            return ExitCode::from(u8::from(Exit::Failed));
+        }
+    };
+    let exit = runtime.block_on(run(arguments));
+    // Blocking threads (a hash, a look-up) are not waited for.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    ExitCode::from(u8::from(exit))
+}
+
+async fn run(arguments: Arguments) -> Exit {
+    let origin = Origin(crate::config::files(arguments.config));
+    match arguments.command {
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "musterd", &mut std::io::stdout());
+            Exit::Fine
+        }
+        Command::Check { json } => check::check(&origin, json).await,
+        Command::Serve => match load(&origin) {
+            Ok(config) => serve::serve(origin, config).await,
+            Err(exit) => exit,
+        },
+        Command::Token(token) => token::run(&origin, token).await,
+        Command::Migrate => ask::answer(&origin, Wish::Migrate, false, show::migrated).await,
+        Command::Backup { file } => match std::path::absolute(&file) {
+            Ok(file) => ask::answer(&origin, Wish::Backup { file }, false, show::backup).await,
+            Err(error) => {
+                eprintln!("musterd: {}: {error}", file.display());
+                Exit::Usage
+            }
+        },
+    }
+}
+
+/// The configuration, or its faults on standard error.
+fn load(origin: &Origin) -> Result<Config, Exit> {
+    origin.load().map_err(|refused| refuse(&refused))
+}
+
+fn refuse(refused: &Refused) -> Exit {
+    eprintln!("musterd: {refused}");
+    Exit::Config
+}
+
+/// A failure at start: the configuration's faults have their own exit code.
+fn failed(error: &app::Error) -> Exit {
+    eprintln!("musterd: {error}");
+    if matches!(error, app::Error::Config(_)) { Exit::Config } else { Exit::Failed }
+}

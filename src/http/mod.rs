@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod auth;
+pub mod control;
 pub mod error;
 pub mod layers;
 pub mod server;

@@ -1,0 +1,99 @@
+//! `token create|list|revoke`. The text of a token is in the answer to `create` and nowhere else.
+
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+
+use super::{Exit, Failure, Reply, TokenCreate};
+use crate::credential::bearer;
+use crate::http::token;
+use crate::model::time::Millis;
+use crate::store::token as rows;
+use crate::tasks::World;
+
+/// Longest life in days.
+const MOST_DAYS: u32 = 3660;
+
+pub async fn create(world: &World, wish: TokenCreate) -> Result<Reply, Failure> {
+    let scopes = token::parse(&wish.scopes).map_err(|error| Failure::Usage(format!("--scope: {error}")))?;
+    if scopes.is_empty() {
+        let all: Vec<&str> = token::Scope::ALL.iter().map(|scope| scope.as_str()).collect();
+        return Err(Failure::Usage(format!("a token needs a scope (--scope) of: {}", all.join(", "))));
+    }
+    let config = world.config();
+    if let Some(source) = &wish.source
+        && config.source(source).is_none()
+    {
+        let all: Vec<&str> = config.sources.keys().map(String::as_str).collect();
+        return Err(Failure::Usage(format!("no source {source} is configured; there are: {}", all.join(", "))));
+    }
+    let writes = [token::Scope::ScimRead, token::Scope::ScimWrite, token::Scope::Push];
+    if wish.source.is_none() && writes.iter().any(|scope| scopes.contains(scope)) {
+        return Err(Failure::Usage("scim:* and records:push need --source: whose words the token brings".to_owned()));
+    }
+    if !(1..=MOST_DAYS).contains(&wish.days) {
+        return Err(Failure::Usage(format!("--days must be 1 to {MOST_DAYS}")));
+    }
+    let kind = if scopes.contains(&token::Scope::ScimRead) || scopes.contains(&token::Scope::ScimWrite) {
+        "scim"
+    } else {
+        "api"
+    };
+    let minted = bearer::mint(&world.clock, kind);
+    let now = world.clock.now();
+    let row = rows::Token {
+        id: minted.id,
+        hash: minted.hash.to_vec(),
+        label: wish.label,
+        source: wish.source,
+        scopes: token::to_text(&scopes),
+        created: now,
+        expires: now.plus(i64::from(wish.days) * Millis::DAY),
+        revoked: None,
+        last_used: None,
+    };
+    let mut tx = world.db.write().await?;
+    rows::insert(&mut tx, &row).await?;
+    tx.commit().await?;
+    tracing::info!(token = row.id, scopes = row.scopes, "a token was created");
+    let mut answer = shown(&row, now);
+    answer["token"] = json!(minted.text.expose_secret());
+    Ok(Reply::fine(answer))
+}
+
+pub async fn list(world: &World) -> Result<Reply, Failure> {
+    let now = world.clock.now();
+    let rows = rows::list(&mut world.db.read().await?).await?;
+    Ok(Reply::fine(rows.iter().map(|row| shown(row, now)).collect()))
+}
+
+/// Counts on the next request, on every replica.
+pub async fn revoke(world: &World, id: &str) -> Result<Reply, Failure> {
+    let mut tx = world.db.write().await?;
+    let done = rows::revoke(&mut tx, id, world.clock.now()).await?;
+    tx.commit().await?;
+    if !done {
+        let error = format!("there is no token {id} that is not revoked already");
+        return Ok(Reply { exit: Exit::Failed, answer: serde_json::Value::Null, error: Some(error) });
+    }
+    tracing::info!(token = id, "a token was revoked");
+    Ok(Reply::fine(json!({ "revoked": id })))
+}
+
+fn shown(row: &rows::Token, now: Millis) -> serde_json::Value {
+    let state = match row.revoked {
+        Some(_) => "revoked",
+        None if now >= row.expires => "expired",
+        None => "active",
+    };
+    json!({
+        "id": row.id,
+        "label": row.label,
+        "source": row.source,
+        "scopes": row.scopes.split(' ').collect::<Vec<_>>(),
+        "state": state,
+        "created": row.created,
+        "expires": row.expires,
+        "revoked": row.revoked,
+        "last_used": row.last_used,
+    })
+}
