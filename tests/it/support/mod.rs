@@ -7,6 +7,8 @@ pub mod http;
 pub mod postgres;
 pub mod process;
 pub mod slapd;
+pub mod smtp;
+pub mod tls;
 
 use std::future::Future;
 
@@ -58,6 +60,29 @@ mod tests {
         super::postgres::drop_database(&first).await;
         super::postgres::drop_database(&copy).await;
         assert!(sqlx::query("SELECT 1").execute(&mut copied).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn smtp_keeps_what_it_takes_over_starttls() {
+        use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+        use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
+
+        super::http::provider();
+        let smtp = super::smtp::Smtp::start(true);
+        let ca = Certificate::from_pem(&std::fs::read(&smtp.certificate.ca).unwrap()).unwrap();
+        let tls = TlsParameters::builder("localhost".to_owned()).add_root_certificate(ca).build().unwrap();
+        let mailer = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous("127.0.0.1").port(smtp.port);
+        let mailer = mailer.tls(Tls::Required(tls)).build();
+        let message = |to: &str| {
+            let message = Message::builder().from("a@example.org".parse().unwrap()).to(to.parse().unwrap());
+            message.subject("Žluťoučký kůň").body("Hello".to_owned()).unwrap()
+        };
+        mailer.send(message("b@example.org")).await.unwrap();
+        assert!(mailer.send(message("refused@example.org")).await.unwrap_err().is_permanent());
+        assert!(mailer.send(message("later@example.org")).await.unwrap_err().is_transient());
+        let kept = smtp.wait_for(1).await;
+        assert_eq!((kept.len(), kept[0].to.as_slice()), (1, &["b@example.org".to_owned()][..]));
+        assert!(kept[0].raw.contains("Hello"));
     }
 
     const VICTIM: &str = "MUSTERD_TEST_VICTIM_FOLDER";
