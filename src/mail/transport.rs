@@ -249,3 +249,162 @@ fn tls(host: &str, settings: &Mail) -> Result<TlsParameters, Error> {
     }
     builder.build_rustls().map_err(|error| Error::Tls(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::demo::mail::{Catcher, Does, Moment, Options};
+    use crate::model::language::Language;
+
+    struct Server {
+        catcher: Catcher,
+        folder: tempfile::TempDir,
+    }
+
+    async fn server(options: Options) -> Server {
+        let catcher = Catcher::start(options).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("ca.pem"), &catcher.authority).unwrap();
+        Server { catcher, folder }
+    }
+
+    impl Server {
+        fn transport(&self, more: &str) -> Transport {
+            let text = format!(
+                "[mail]\nhost = '127.0.0.1'\nport = {}\nfrom = 'desk@example.test'\nproduct = 'Žluťák'\ntimeout = '2s'\n\
+                 ca_file = '{}'\n{more}",
+                self.catcher.smtp.port(),
+                self.folder.path().join("ca.pem").display(),
+            );
+            Transport::new(&Config::parse(&text).unwrap().mail).unwrap()
+        }
+    }
+
+    fn letter() -> Letter {
+        Letter {
+            language: Language::Cs,
+            subject: "Pozvánka do Žluťáku".to_owned(),
+            text: "Přijmout\n.\nhttps://desk.example/invite/T\n".to_owned(),
+            html: "<p>Přijmout</p>".to_owned(),
+        }
+    }
+
+    fn envelope(to: &str) -> Envelope<'_> {
+        let date = Millis(1_790_000_000_000);
+        Envelope { to, name: "Žofie \"Z\" Nová", message_id: "<0198c0de@example.test>", date }
+    }
+
+    #[tokio::test]
+    async fn a07_mail_goes_out_over_starttls_with_its_headers() {
+        let server = server(Options::default()).await;
+        let transport = server.transport("");
+        let mut session = transport.open().await.map_err(|error| error.clone()).unwrap();
+        assert_eq!(session.send(&envelope("eva@žluť.test"), &letter()).await, Outcome::Sent);
+        assert_eq!(session.send(&envelope("jan@x.test"), &letter()).await, Outcome::Sent);
+        session.close().await;
+        let mails = server.catcher.mails();
+        assert_eq!(mails.len(), 2);
+        let mail = &mails[0];
+        assert_eq!(
+            (mail.from.as_str(), mail.to.as_slice()),
+            ("desk@example.test", &["eva@xn--lu-yta1h.test".to_owned()][..])
+        );
+        assert_eq!(mail.subject, "Pozvánka do Žluťáku");
+        assert_eq!(mail.text, letter().text.trim_end());
+        assert_eq!(mail.html, letter().html);
+        for (name, value) in [
+            ("message-id", "<0198c0de@example.test>"),
+            ("date", "Mon, 21 Sep 2026 14:13:20 +0000"),
+            ("content-language", "cs"),
+            ("auto-submitted", "auto-generated"),
+            ("x-auto-response-suppress", "All"),
+        ] {
+            assert_eq!(mail.header(name), Some(value), "{}", mail.raw);
+        }
+        assert!(mail.header("from").unwrap().contains("Žluťák"));
+        assert!(mail.header("to").unwrap().contains("Žofie"), "{:?}", mail.header("to"));
+    }
+
+    #[tokio::test]
+    async fn s21_the_conversation_has_exactly_the_expected_commands() {
+        let server = server(Options::default()).await;
+        let transport = server.transport("");
+        let mut session = transport.open().await.unwrap_or_else(|error| panic!("{error}"));
+        let evil = Letter { subject: "x\r\nBcc: a@b.c".to_owned(), text: "\r\n.\r\nRSET\r\n".to_owned(), ..letter() };
+        let names = Envelope { name: "E\r\nBcc: a@b.c", ..envelope("eva@x.test") };
+        assert_eq!(session.send(&names, &evil).await, Outcome::Sent);
+        let bad = session.send(&envelope("a@x.test>\r\nRCPT TO:<b@x.test"), &letter()).await;
+        assert!(matches!(bad, Outcome::Failed(_)));
+        session.close().await;
+        let lines = server.catcher.lines();
+        let verbs: Vec<&str> = lines.iter().map(|line| line.split([' ', ':']).next().unwrap()).collect();
+        assert_eq!(verbs, ["EHLO", "STARTTLS", "EHLO", "MAIL", "RCPT", "DATA", "QUIT"]);
+        let raw = &server.catcher.mails()[0].raw;
+        assert!(!raw.contains("\r\nBcc:"), "{raw}");
+    }
+
+    #[tokio::test]
+    async fn what_was_not_taken_is_told_from_what_may_have_been() {
+        let script = |moment: Moment<'_>| match moment {
+            Moment::Rcpt("full@x.test") => Does::Says("452 4.2.2 full"),
+            Moment::Rcpt("nobody@x.test") => Does::Says("550 5.1.1 nobody"),
+            Moment::Rcpt("gone@x.test") => Does::Vanishes,
+            Moment::Dot("spam@x.test") => Does::Says("554 5.7.1 spam"),
+            Moment::Dot("later@x.test") => Does::Says("451 4.3.0 later"),
+            Moment::Dot("lost@x.test") => Does::Vanishes,
+            _ => Does::Right,
+        };
+        let server = server(Options { script: Some(Arc::new(script)), ..Options::default() }).await;
+        let transport = server.transport("");
+        for (to, wanted) in [
+            ("full@x.test", "Retry"),
+            ("nobody@x.test", "Failed"),
+            ("gone@x.test", "Retry"),
+            ("spam@x.test", "Failed"),
+            ("later@x.test", "Retry"),
+            ("lost@x.test", "Indeterminate"),
+            ("eva@x.test", "Sent"),
+        ] {
+            let mut session = transport.open().await.unwrap_or_else(|error| panic!("{error}"));
+            let outcome = session.send(&envelope(to), &letter()).await;
+            assert!(format!("{outcome:?}").starts_with(wanted), "{to}: {outcome:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_in_clear_or_to_a_stranger() {
+        let clear = server(Options { tls: false, ..Options::default() }).await;
+        let refused = clear.transport("").open().await.err().unwrap();
+        assert!(refused.contains("STARTTLS"), "{refused}");
+        let insecure = clear.transport("security = 'none'\ninsecure = true");
+        let mut session = insecure.open().await.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(session.send(&envelope("eva@x.test"), &letter()).await, Outcome::Sent);
+
+        let one = server(Options::default()).await;
+        let other = server(Options::default()).await;
+        std::fs::write(one.folder.path().join("ca.pem"), &other.catcher.authority).unwrap();
+        assert!(one.transport("").open().await.is_err(), "another authority");
+        assert!(one.catcher.mails().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_login_is_given_under_tls() {
+        let login = Some(("desk".to_owned(), "s3cret".to_owned()));
+        let server = server(Options { login, ..Options::default() }).await;
+        let password = server.folder.path().join("password");
+        let with = |secret: &str| {
+            std::fs::write(&password, secret).unwrap();
+            let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            std::fs::set_permissions(&password, private).unwrap();
+            server.transport(&format!("username = 'desk'\npassword_file = '{}'", password.display()))
+        };
+        let wrong = with("other").open().await.err().unwrap();
+        assert!(wrong.contains("535") && !wrong.contains("other"), "{wrong}");
+        let transport = with("s3cret\n");
+        let mut session = transport.open().await.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(session.send(&envelope("eva@x.test"), &letter()).await, Outcome::Sent);
+    }
+}
