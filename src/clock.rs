@@ -89,6 +89,11 @@ impl Clock {
         uuid::Builder::from_unix_timestamp_millis(millis, &self.random()).into_uuid()
     }
 
+    /// At or below every sequence number that is given out since this instant.
+    pub fn seq_at(at: Millis) -> i64 {
+        at.0 << SEQ_SHIFT
+    }
+
     /// Ascending over the life of this process, and over restarts as far as the system's clock is.
     pub fn seq(&self) -> i64 {
         let floor = self.now().0 << SEQ_SHIFT;

@@ -1,3 +1,50 @@
-//! Placeholder while the room is being furnished.
+//! The engine. Records of a named source go in; what changes is merged, planned, guarded and applied, in this order and for
+//! every way in. Only `apply` changes people, links or licences.
+//!
+//! Never here: SQL texts, the network, HTTP words. Start with `apply` (a call, one transaction) and `run` (a long read);
+//! both rest on `plan`, which reads and never writes.
 
+mod answer;
+pub mod apply;
+#[cfg(test)]
+mod apply_tests;
+pub mod context;
+mod correlate;
+mod edges;
+mod guard;
+mod merge;
+mod overlay;
+mod plan;
 pub mod scope;
+mod world;
+mod write;
+
+pub use answer::{Applied, EdgeChange, Error, Outcome, Overruled, Refusal, Touched};
+pub use apply::{apply, block};
+pub use context::{Context, Policies};
+
+use crate::model::id::RunId;
+use crate::model::kind::Kind;
+use crate::model::source::SourcePolicy;
+use crate::model::time::Millis;
+
+/// The most records that one batch takes.
+pub const MOST_RECORDS: usize = 500;
+
+/// What planning knows of the batch it works on.
+struct Batch<'a> {
+    cx: &'a Context,
+    source: &'a SourcePolicy,
+    run: RunId,
+    at: Millis,
+    /// What earlier batches of the same preview would have changed.
+    overlay: Option<&'a overlay::Overlay>,
+    /// Whether the source is about to let go of this key, because its complete read does not have it.
+    leaving: Option<&'a (dyn Fn(Kind, &str) -> bool + Send + Sync)>,
+}
+
+impl Batch<'_> {
+    fn leaving(&self, kind: Kind, key: &str) -> bool {
+        self.leaving.is_some_and(|leaving| leaving(kind, key))
+    }
+}

@@ -6,12 +6,20 @@
 pub mod credential;
 pub mod db;
 pub mod filter;
+pub mod assertion;
+pub mod edge;
+pub mod entity;
 mod group;
+pub mod journal;
 pub mod lease;
 pub mod link;
 pub mod migrate;
 pub mod outbox;
 pub mod scim;
+pub mod lookup;
+pub mod quarantine;
+pub mod run;
+pub mod source_state;
 pub mod sql;
 #[cfg(test)]
 pub mod testing;

@@ -1,0 +1,177 @@
+//! One batch inside the caller's transaction: a SCIM call, an API call, a piece of a run. Plans, guards what calls take
+//! away, writes, and lets the rooms follow that hang on people. The caller commits, also when nothing changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+
+use super::context::{Context, run_of_day};
+use super::plan::{Planned, plan};
+use super::world::World;
+use super::{Applied, Batch, Error, MOST_RECORDS, Overruled, Touched, scope, write};
+use crate::model::change::{Change, Entry, Op};
+use crate::model::desired::Record;
+use crate::model::document::{self, Document};
+use crate::model::entity::{Entity, State, derive};
+use crate::model::id::EntityId;
+use crate::model::source::{SourceKind, SourcePolicy};
+use crate::store::{self, Tx};
+
+/// Applies at most `MOST_RECORDS` records of one source. What is refused is told per record and leaves no trace; an error
+/// means that the transaction must be dropped.
+pub async fn apply(tx: &mut Tx, cx: &Context, source: &SourcePolicy, records: Vec<Record>) -> Result<Applied, Error> {
+    apply_while(tx, cx, source, records, None).await
+}
+
+/// As `apply`, knowing which keys the source is about to let go of.
+pub(super) async fn apply_while(
+    tx: &mut Tx,
+    cx: &Context,
+    source: &SourcePolicy,
+    records: Vec<Record>,
+    leaving: Option<&(dyn Fn(crate::model::kind::Kind, &str) -> bool + Send + Sync)>,
+) -> Result<Applied, Error> {
+    if records.len() > MOST_RECORDS {
+        return Err(Error::TooMany { found: records.len(), most: MOST_RECORDS });
+    }
+    let at = cx.clock.now();
+    let run = cx.run.unwrap_or_else(|| run_of_day(&source.name, at));
+    let batch = Batch { cx, source, run, at, overlay: None, leaving };
+    let mut planned = plan(tx, &batch, records).await?;
+    if cx.run.is_none() && matches!(source.kind, SourceKind::Scim | SourceKind::Push) {
+        super::guard::window(tx, &batch, &planned).await?;
+    }
+    tell_overruled(&mut planned, &batch);
+    let touched = write::write(tx, &batch, &planned).await.map_err(raced)?;
+    follow(tx, &touched).await?;
+    let changes = planned.changes;
+    Ok(Applied {
+        run: (!changes.is_empty()).then_some(run),
+        wake: !touched.is_empty(),
+        changes,
+        outcomes: planned.outcomes,
+        entities: write::entities_of(planned.world),
+    })
+}
+
+/// The rooms that hang on people follow in the same transaction.
+async fn follow(tx: &mut Tx, touched: &Touched) -> Result<(), Error> {
+    if touched.is_empty() {
+        return Ok(());
+    }
+    let related: BTreeSet<EntityId> = touched.edges.iter().map(|edge| edge.from).collect();
+    let turned = |before: &Option<Entity>, now: &Entity| {
+        before.as_ref().is_none_or(|before| (before.state == State::Tombstone) != (now.state == State::Tombstone))
+    };
+    let mut things: BTreeMap<EntityId, scope::Touched> = touched
+        .entities
+        .iter()
+        .map(|(before, now)| {
+            let relations = turned(before, now) || related.contains(&now.id);
+            (now.id, scope::Touched { kind: now.kind, id: now.id, relations })
+        })
+        .collect();
+    let others: Vec<EntityId> = related.into_iter().filter(|id| !things.contains_key(id)).collect();
+    for (id, kind, _) in store::entity::living(tx, &others).await? {
+        things.insert(id, scope::Touched { kind, id, relations: true });
+    }
+    let things: Vec<scope::Touched> = things.into_values().collect();
+    Ok(scope::settle(tx, &things).await?)
+}
+
+/// A unique index that refused although everything was looked up before: another transaction came first.
+fn raced(error: Error) -> Error {
+    match error {
+        Error::Store(error) if error.is_unique_violation() => Error::Race,
+        other => other,
+    }
+}
+
+/// What this source said and does not show, with the source whose word stands. Only for callers who are told.
+fn tell_overruled(planned: &mut Planned, batch: &Batch<'_>) {
+    if !matches!(batch.source.kind, SourceKind::Scim | SourceKind::Operator) {
+        return;
+    }
+    for outcome in &mut planned.outcomes {
+        let Some(id) = outcome.entity.filter(|_| outcome.refused.is_none()) else { continue };
+        outcome.overruled = overruled(&planned.world, batch, id, &outcome.key);
+    }
+}
+
+fn overruled(world: &World, batch: &Batch<'_>, id: EntityId, key: &str) -> Vec<Overruled> {
+    let Some(thing) = world.things.get(&id) else { return Vec::new() };
+    let Some(own) = thing.hold_of(&batch.source.name, key) else { return Vec::new() };
+    let Some(said) = thing.holds[own].now.doc.as_ref() else { return Vec::new() };
+    let mut out = Vec::new();
+    for (path, value) in document::leaves(said) {
+        if leaf(&thing.now.doc, &path).unwrap_or(&serde_json::Value::Null) == value {
+            continue;
+        }
+        let mut others: Vec<&str> = thing
+            .holds
+            .iter()
+            .filter(|hold| !hold.now.ended && hold.now.source != batch.source.name)
+            .filter(|hold| hold.now.doc.as_ref().is_some_and(|doc| leaf(doc, &path).is_some()))
+            .map(|hold| hold.now.source.as_str())
+            .collect();
+        others.sort_by_key(|name| batch.cx.policies.rank(name));
+        if let Some(owner) = others.first() {
+            out.push(Overruled { attribute: document::shown(&path), owner: (*owner).to_owned() });
+        }
+    }
+    out
+}
+
+/// The leaf at a path, or the leaf that stands in its way.
+pub(super) fn leaf<'d>(doc: &'d Document, path: &[&str]) -> Option<&'d serde_json::Value> {
+    let (first, rest) = path.split_first()?;
+    match (doc.get(*first)?, rest) {
+        (value, []) => Some(value),
+        (serde_json::Value::Object(inner), rest) => leaf(inner, rest),
+        (value, _) => Some(value),
+    }
+}
+
+/// The operator's own block, which no source can lift (R71). `None`: it was so already, or does not exist.
+pub async fn block(
+    tx: &mut Tx,
+    cx: &Context,
+    source: &SourcePolicy,
+    id: EntityId,
+    blocked: bool,
+) -> Result<Option<Change>, Error> {
+    let Some((before, assertions)) = store::entity::with_assertions(tx, id).await? else { return Ok(None) };
+    if before.blocked == blocked || before.state == State::Tombstone {
+        return Ok(None);
+    }
+    let at = cx.clock.now();
+    let held = assertions.iter().any(|assertion| !assertion.ended);
+    let active = held && !blocked && derive(before.kind, &before.doc).active != Some(false);
+    let now = Entity { blocked, active, version: before.version + 1, modified: at, ..before.clone() };
+    let ordered_at = derive(now.kind, &now.doc).ordered_at;
+    let gone_at = (!held).then_some(at);
+    store::entity::update(tx, &[store::entity::Stored { entity: &now, ordered_at, gone_at }]).await?;
+    let leaves = |entity: &Entity| match json!({"$blocked": entity.blocked, "$active": entity.active}) {
+        serde_json::Value::Object(leaves) => leaves,
+        _ => Document::new(),
+    };
+    let (old, new) = (leaves(&before), leaves(&now));
+    let change = Change {
+        op: if blocked { Op::Disable } else { Op::Enable },
+        kind: now.kind,
+        entity: Some(id),
+        label: now.login_key.clone().unwrap_or_default(),
+        source: source.name.clone(),
+        key: id.to_string(),
+        before: document::without_nulls(&document::difference(&new, &old)),
+        after: document::difference(&old, &new),
+    };
+    let run = cx.run.unwrap_or_else(|| run_of_day(&source.name, at));
+    if cx.run.is_none() && !cx.is_open(run) {
+        store::run::open(tx, run, &source.name, source.kind.into(), at).await?;
+        cx.opened(run);
+    }
+    let entry = Entry { seq: cx.clock.seq(), run, at, actor: cx.actor.clone(), change: change.clone() };
+    store::journal::append(tx, &[entry]).await?;
+    Ok(Some(change))
+}

@@ -1,0 +1,106 @@
+//! What the engine is given beside the store: time, who acts, and what is believed of each source. Nothing here is
+//! global, so that a test can build its own world.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::clock::Clock;
+use crate::model::id::RunId;
+use crate::model::profile::Profiles;
+use crate::model::source::{SourceKind, SourcePolicy};
+use crate::model::time::Millis;
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    pub clock: Clock,
+    pub policies: Arc<Policies>,
+    /// Who: `token:<id>`, `source:<name>`, `operator:<name>`, `user:<id>`. Stands in the journal.
+    pub actor: String,
+    /// The run that the changes belong to. `None`: the source's run of the day, opened by its first change.
+    pub run: Option<RunId>,
+    /// Runs of the day that are known to be in the database: saves a statement per call.
+    pub(super) opened: Arc<Mutex<HashSet<RunId>>>,
+}
+
+impl Context {
+    pub fn new(clock: Clock, policies: Arc<Policies>, actor: impl Into<String>) -> Context {
+        Context { clock, policies, actor: actor.into(), run: None, opened: Arc::default() }
+    }
+
+    /// The same world, another actor.
+    #[must_use]
+    pub fn acting_as(&self, actor: impl Into<String>) -> Context {
+        Context { actor: actor.into(), ..self.clone() }
+    }
+
+    #[must_use]
+    pub(super) fn within(&self, run: RunId) -> Context {
+        Context { run: Some(run), ..self.clone() }
+    }
+
+    pub(super) fn is_open(&self, run: RunId) -> bool {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).contains(&run)
+    }
+
+    pub(super) fn opened(&self, run: RunId) {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if opened.len() > 1_000 {
+            opened.clear(); // days of uptime, not a loss: the next call asks the database again
+        }
+        opened.insert(run);
+    }
+}
+
+/// The id of the run that a source's calls of one day share: every process comes to the same without asking.
+pub fn run_of_day(source: &str, at: Millis) -> RunId {
+    let mut hash = Sha256::new();
+    hash.update(b"run of the day\0");
+    hash.update(at.0.div_euclid(Millis::DAY).to_be_bytes());
+    hash.update(source.as_bytes());
+    let digest = hash.finalize();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    RunId(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+}
+
+/// Every configured source, and what accounts must carry.
+#[derive(Debug, Clone, Default)]
+pub struct Policies {
+    by_name: BTreeMap<String, SourcePolicy>,
+    pub profiles: Profiles,
+}
+
+impl Policies {
+    pub fn new(sources: impl IntoIterator<Item = SourcePolicy>) -> Policies {
+        let by_name = sources.into_iter().map(|source| (source.name.clone(), source)).collect();
+        Policies { by_name, profiles: Profiles::default() }
+    }
+
+    #[must_use]
+    pub fn with_profiles(mut self, profiles: Profiles) -> Policies {
+        self.profiles = profiles;
+        self
+    }
+
+    pub fn get(&self, name: &str) -> Option<&SourcePolicy> {
+        self.by_name.get(name)
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &SourcePolicy> {
+        self.by_name.values()
+    }
+
+    /// Sorts sayings: the most believed first, equal ones by name. A source that left the configuration comes last.
+    pub fn rank<'a>(&self, name: &'a str) -> (Reverse<i64>, &'a str) {
+        (Reverse(self.get(name).map_or(i64::MIN, |policy| policy.priority)), name)
+    }
+
+    /// Whether some source may point at things by their values, so that a new value can be waited for.
+    pub fn point_by_value(&self) -> bool {
+        self.all().any(|policy| matches!(policy.kind, SourceKind::Ldap | SourceKind::Crm | SourceKind::Push))
+    }
+}

@@ -1,0 +1,320 @@
+//! Writes what was planned, in an order that no unique index minds, each table in as few statements as its rows allow.
+//! What did not change is not written: no row, no version, no journal.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use super::context::Context;
+use super::plan::{Planned, new_handles};
+use super::world::{Thing, World};
+use super::{Batch, EdgeChange, Error, Touched};
+use crate::model::change::Entry;
+use crate::model::desired::Ref;
+use crate::model::entity::{Assertion, Entity, State, derive};
+use crate::model::id::EntityId;
+use crate::model::kind::{Kind, Realm};
+use crate::model::run::RunKind;
+use crate::store::edge::Edge;
+use crate::store::entity::Stored;
+use crate::store::lookup::Lookup;
+use crate::store::{self, Tx};
+
+pub async fn write(tx: &mut Tx, batch: &Batch<'_>, planned: &Planned) -> Result<Touched, Error> {
+    let mut touched = Touched::default();
+    let mut things: Vec<&Thing> = planned.world.things.values().filter(|thing| is_touched(thing, planned)).collect();
+    things.sort_by_key(|thing| (thing.records.first().copied(), thing.now.id));
+    entities(tx, batch, &things, &mut touched).await?;
+    assertions(tx, &things).await?;
+    lookups(tx, &things).await?;
+    edges(tx, batch, planned, &things, &mut touched).await?;
+    arrivals(tx, batch, &things, &mut touched).await?;
+    journal(tx, batch, planned).await?;
+    Ok(touched)
+}
+
+fn is_touched(thing: &Thing, planned: &Planned) -> bool {
+    !thing.records.is_empty() || planned.links.of(thing.now.id).is_some()
+}
+
+/// Whether the row of the entity differs.
+fn row_changed(thing: &Thing) -> bool {
+    thing.before.as_ref() != Some(&thing.now)
+}
+
+async fn entities(tx: &mut Tx, batch: &Batch<'_>, things: &[&Thing], touched: &mut Touched) -> Result<(), Error> {
+    fn stored<'t>(thing: &'t Thing, batch: &Batch<'_>) -> Stored<'t> {
+        let gone = thing.now.state == State::Tombstone || thing.holds.iter().all(|hold| hold.now.ended);
+        let ordered_at = match thing.now.kind {
+            Kind::Ticket | Kind::Device | Kind::Session => derive(thing.now.kind, &thing.now.doc).ordered_at,
+            _ => None,
+        };
+        Stored { entity: &thing.now, ordered_at, gone_at: gone.then_some(batch.at) }
+    }
+    let changed: Vec<&&Thing> = things.iter().filter(|thing| row_changed(thing)).collect();
+    let taken: HashSet<(Kind, Option<Realm>, &str)> = changed
+        .iter()
+        .filter_map(|thing| Some((thing.now.kind, thing.now.realm, thing.now.login_key.as_deref()?)))
+        .collect();
+    let swapped: Vec<EntityId> = changed
+        .iter()
+        .filter_map(|thing| thing.before.as_ref())
+        .filter(|before| before.state != State::Tombstone)
+        .filter(|before| {
+            let Some(login) = before.login_key.as_deref() else { return false };
+            let now = changed.iter().find(|thing| thing.now.id == before.id);
+            let stays = now.is_some_and(|thing| thing.now.login_key.as_deref() == Some(login));
+            !stays && taken.contains(&(before.kind, before.realm, login))
+        })
+        .map(|before| before.id)
+        .collect();
+    store::entity::free_logins(tx, &swapped).await?;
+    let (new, old): (Vec<&Thing>, Vec<&Thing>) = changed.into_iter().partition(|thing| thing.before.is_none());
+    // Those that give a login up by becoming tombstones come first: another of this batch may take it.
+    let (dead, alive): (Vec<&Thing>, Vec<&Thing>) = old.iter().partition(|thing| thing.is_tombstone());
+    for part in [dead, alive] {
+        store::entity::update(tx, &part.iter().map(|thing| stored(thing, batch)).collect::<Vec<_>>()).await?;
+    }
+    store::entity::insert(tx, &new.iter().map(|thing| stored(thing, batch)).collect::<Vec<_>>()).await?;
+    touched.entities = new.iter().chain(&old).map(|thing| (thing.before.clone(), thing.now.clone())).collect();
+    Ok(())
+}
+
+async fn assertions(tx: &mut Tx, things: &[&Thing]) -> Result<(), Error> {
+    let holds = || things.iter().flat_map(|thing| &thing.holds);
+    let new: Vec<&Assertion> = holds().filter(|hold| hold.before.is_none()).map(|hold| &hold.now).collect();
+    let changed: Vec<&Assertion> = holds()
+        .filter(|hold| hold.before.as_ref().is_some_and(|before| *before != hold.now))
+        .map(|hold| &hold.now)
+        .collect();
+    store::assertion::insert(tx, &new).await?;
+    Ok(store::assertion::update(tx, &changed).await?)
+}
+
+async fn lookups(tx: &mut Tx, things: &[&Thing]) -> Result<(), Error> {
+    let rows = |entity: &Entity| -> BTreeSet<Lookup> {
+        if entity.state == State::Tombstone {
+            return BTreeSet::new();
+        }
+        let derived = derive(entity.kind, &entity.doc);
+        let row = |(name, value)| Lookup { kind: entity.kind, name, value, entity: entity.id };
+        derived.lookups.into_iter().map(row).collect()
+    };
+    let (mut gone, mut come) = (Vec::new(), Vec::new());
+    for thing in things.iter().filter(|thing| row_changed(thing)) {
+        let old = thing.before.as_ref().map(rows).unwrap_or_default();
+        let new = rows(&thing.now);
+        gone.extend(old.difference(&new).cloned());
+        come.extend(new.difference(&old).cloned());
+    }
+    store::lookup::delete(tx, &gone).await?;
+    Ok(store::lookup::insert(tx, &come).await?)
+}
+
+async fn edges(
+    tx: &mut Tx,
+    batch: &Batch<'_>,
+    planned: &Planned,
+    things: &[&Thing],
+    touched: &mut Touched,
+) -> Result<(), Error> {
+    rename(tx, batch, things).await?;
+    let dead: Vec<EntityId> = things
+        .iter()
+        .filter(|thing| thing.is_tombstone() && thing.before.as_ref().is_some_and(|b| b.state != State::Tombstone))
+        .map(|thing| thing.now.id)
+        .collect();
+    if !dead.is_empty() {
+        let mut ends = store::edge::from_any(tx, &dead).await?;
+        ends.extend(store::edge::to_any(tx, &dead).await?);
+        touched.edges.extend(ends.iter().filter_map(|edge| edge_change(edge, false)));
+        store::edge::unresolve(tx, &dead).await?;
+    }
+    let (mut gone, mut come, mut wanted) = (Vec::new(), Vec::new(), BTreeMap::new());
+    for (from, rel, target, row) in planned.links.rows() {
+        match (&row.before, &row.now) {
+            (Some(edge), None) => gone.push(edge.clone()),
+            (before, Some(draft)) => {
+                let to = before.as_ref().and_then(|edge| edge.to);
+                let same = before.as_ref().is_some_and(|edge| edge.attributes == draft.attributes);
+                if same && (to.is_some() || draft.reference.is_none()) {
+                    continue;
+                }
+                if let (None, Some(reference)) = (to, &draft.reference) {
+                    wanted.insert(target.clone(), reference.clone());
+                }
+                let (source, attributes) = (batch.source.name.clone(), draft.attributes.clone());
+                let edge = Edge { rel, from, source, target: target.clone(), to, attributes };
+                come.push((edge, before.is_none(), same));
+            }
+            (None, None) => {}
+        }
+    }
+    let found = resolve(tx, batch, wanted.into_values().collect()).await?;
+    let mut put = Vec::with_capacity(come.len());
+    for (mut edge, new, same) in come {
+        let waited = edge.to.is_none();
+        edge.to = edge.to.or_else(|| found.get(&edge.target).copied());
+        if new || (waited && edge.to.is_some()) {
+            touched.edges.extend(edge_change(&edge, true));
+        }
+        if !same || edge.to.is_some() {
+            put.push(edge);
+        }
+    }
+    touched.edges.extend(gone.iter().filter_map(|edge| edge_change(edge, false)));
+    store::edge::delete(tx, &gone).await?;
+    Ok(store::edge::put(tx, &put).await?)
+}
+
+fn edge_change(edge: &Edge, added: bool) -> Option<EdgeChange> {
+    Some(EdgeChange { rel: edge.rel, from: edge.from, to: edge.to?, added })
+}
+
+/// What pointed at a thing by its old name points at it by the new one. In two steps where there are several, because two
+/// things of one batch may swap their names.
+async fn rename(tx: &mut Tx, batch: &Batch<'_>, things: &[&Thing]) -> Result<(), Error> {
+    let renames: Vec<(EntityId, String, String)> = things
+        .iter()
+        .flat_map(|thing| thing.renames().into_iter().map(|(old, new)| (thing.now.id, old, new)))
+        .collect();
+    let source = &batch.source.name;
+    let several = renames.len() > 1;
+    let via = |new: &str| if several { format!("renamed:{new}") } else { new.to_owned() };
+    for (id, old, new) in &renames {
+        store::edge::rename_target(tx, source, *id, old, &via(new)).await?;
+    }
+    if several {
+        for (id, _, new) in &renames {
+            store::edge::rename_target(tx, source, *id, &via(new), new).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Target text -> entity, of those that can be told now.
+async fn resolve(tx: &mut Tx, batch: &Batch<'_>, wanted: Vec<Ref>) -> Result<HashMap<String, EntityId>, Error> {
+    let mut found = HashMap::new();
+    let mut ids: Vec<EntityId> = Vec::new();
+    let mut aliases: Vec<&str> = Vec::new();
+    let mut keys: BTreeMap<Kind, Vec<&str>> = BTreeMap::new();
+    let mut values: BTreeMap<(Kind, &str), Vec<&str>> = BTreeMap::new();
+    for reference in &wanted {
+        match reference {
+            Ref::Id(id) => ids.push(*id),
+            Ref::Key(kind, key) => keys.entry(*kind).or_default().push(key),
+            Ref::Alias(alias) => aliases.push(alias),
+            Ref::Match { kind, attribute, value } => values.entry((*kind, attribute)).or_default().push(value),
+        }
+    }
+    for (kind, keys) in keys {
+        for (key, id) in store::assertion::by_keys(tx, &batch.source.name, kind, &keys).await? {
+            found.insert(Ref::Key(kind, key).stored(), id);
+        }
+    }
+    for (alias, id) in store::assertion::by_aliases(tx, &batch.source.name, &aliases).await? {
+        found.insert(Ref::Alias(alias).stored(), id);
+    }
+    let mut by_value: BTreeMap<String, Vec<EntityId>> = BTreeMap::new();
+    for ((kind, attribute), values) in values {
+        for (value, id) in store::lookup::find(tx, kind, attribute, &values).await? {
+            let reference = Ref::Match { kind, attribute: attribute.to_owned(), value };
+            by_value.entry(reference.stored()).or_default().push(id);
+            ids.push(id);
+        }
+    }
+    // Of other realms, and of what is deleted, a source knows nothing.
+    let living: HashMap<EntityId, Option<Realm>> =
+        store::entity::living(tx, &ids).await?.into_iter().map(|(id, _, realm)| (id, realm)).collect();
+    let seen = |id: &EntityId| {
+        living
+            .get(id)
+            .is_some_and(|realm| realm.is_none() || batch.source.realm.is_none() || *realm == batch.source.realm)
+    };
+    found.extend(wanted.iter().filter_map(|reference| match reference {
+        Ref::Id(id) if seen(id) => Some((reference.stored(), *id)),
+        _ => None,
+    }));
+    for (target, mut ids) in by_value {
+        ids.retain(&seen);
+        if let [one] = ids.as_slice() {
+            found.insert(target, *one); // two of them: it waits until there is one
+        }
+    }
+    Ok(found)
+}
+
+/// What waited for the things that came: by their keys and names, and by their new values.
+async fn arrivals(tx: &mut Tx, batch: &Batch<'_>, things: &[&Thing], touched: &mut Touched) -> Result<(), Error> {
+    let mut by_target: BTreeMap<String, Ref> = BTreeMap::new();
+    let by_value = batch.cx.policies.point_by_value();
+    for thing in things {
+        let back =
+            thing.before.as_ref().is_some_and(|before| before.state == State::Tombstone) && !thing.is_tombstone();
+        let mut targets = Vec::new();
+        if by_value && row_changed(thing) {
+            targets.extend(new_handles(thing).into_iter().map(|handle| Ref::Match {
+                kind: handle.kind,
+                attribute: handle.name.to_owned(),
+                value: handle.value,
+            }));
+        }
+        for hold in thing.holds.iter().filter(|hold| hold.now.source == batch.source.name && !hold.now.ended) {
+            let known = hold.before.as_ref().is_some_and(|before| !before.ended) && !back;
+            if !known && hold.now.key != thing.now.id.to_string() {
+                targets.push(Ref::Key(hold.now.kind, hold.now.key.clone()));
+            }
+            let alias = hold.now.alias.as_ref();
+            let same = known && hold.before.as_ref().and_then(|before| before.alias.as_ref()) == alias;
+            targets.extend(alias.filter(|_| !same).map(|alias| Ref::Alias(alias.clone())));
+        }
+        if back {
+            targets.push(Ref::Id(thing.now.id));
+        }
+        by_target.extend(targets.into_iter().map(|target| (target.stored(), target)));
+    }
+    if by_target.is_empty() {
+        return Ok(());
+    }
+    let texts: Vec<&str> = by_target.keys().map(String::as_str).collect();
+    let mut waiting = store::edge::waiting_for(tx, &texts).await?;
+    // A key or an alias means something only in the mouth of its own source.
+    waiting.retain(|edge| {
+        !matches!(by_target[&edge.target], Ref::Key(..) | Ref::Alias(_)) || edge.source == batch.source.name
+    });
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    let wanted: BTreeMap<&String, &Ref> = waiting.iter().map(|edge| (&edge.target, &by_target[&edge.target])).collect();
+    let found = resolve(tx, batch, wanted.into_values().cloned().collect()).await?;
+    let put: Vec<Edge> =
+        waiting.into_iter().filter_map(|edge| Some(Edge { to: Some(*found.get(&edge.target)?), ..edge })).collect();
+    touched.edges.extend(put.iter().filter_map(|edge| edge_change(edge, true)));
+    Ok(store::edge::put(tx, &put).await?)
+}
+
+async fn journal(tx: &mut Tx, batch: &Batch<'_>, planned: &Planned) -> Result<(), Error> {
+    if planned.changes.is_empty() {
+        return Ok(());
+    }
+    let Context { clock, actor, .. } = batch.cx;
+    if batch.cx.run.is_none() && !batch.cx.is_open(batch.run) {
+        store::run::open(tx, batch.run, &batch.source.name, RunKind::from(batch.source.kind), batch.at).await?;
+        batch.cx.opened(batch.run);
+    }
+    let entries: Vec<Entry> = planned
+        .changes
+        .iter()
+        .map(|change| Entry {
+            seq: clock.seq(),
+            run: batch.run,
+            at: batch.at,
+            actor: actor.clone(),
+            change: change.clone(),
+        })
+        .collect();
+    Ok(store::journal::append(tx, &entries).await?)
+}
+
+/// The entities that a batch spoke of, as they are now.
+pub fn entities_of(world: World) -> HashMap<EntityId, Entity> {
+    world.things.into_iter().filter(|(_, thing)| !thing.records.is_empty()).map(|(id, thing)| (id, thing.now)).collect()
+}

@@ -1,0 +1,152 @@
+//! Table `assertion`: what each source said of each thing, under the source's own key. Only the engine writes it.
+
+use super::db::{Error, Session, Tx};
+use super::sql::{self, Text};
+use super::value::{Row, Value, values};
+use crate::model::desired::Digest;
+use crate::model::entity::Assertion;
+use crate::model::id::EntityId;
+use crate::model::kind::Kind;
+use crate::model::time::Millis;
+
+/// The columns that `read` takes, of a table alias `a`, in its order.
+pub const COLUMNS: &str = "a.source, a.kind, a.key, a.entity_id, a.alias, a.external_id, a.digest, a.doc, a.ended, \
+                           a.run_id, a.at";
+
+/// Reads the columns that begin at `from`.
+pub fn read(row: &Row, from: usize) -> Result<Assertion, Error> {
+    let doc: Option<String> = row.get(from + 7)?;
+    let digest: Option<Vec<u8>> = row.get(from + 6)?;
+    Ok(Assertion {
+        source: row.get(from)?,
+        kind: row.parse(from + 1)?,
+        key: row.get(from + 2)?,
+        entity: row.parse(from + 3)?,
+        alias: row.get(from + 4)?,
+        external_id: row.get(from + 5)?,
+        digest: digest.and_then(|bytes| bytes.try_into().ok()).map(Digest),
+        doc: doc.map(|doc| serde_json::from_str(&doc).map_err(|error| Error::Stored(error.to_string()))).transpose()?,
+        ended: row.get(from + 8)?,
+        run: row.parse(from + 9)?,
+        at: Millis(row.get(from + 10)?),
+    })
+}
+
+pub async fn of_entity(session: &mut impl Session, id: EntityId) -> Result<Vec<Assertion>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM assertion a WHERE a.entity_id = $1 ORDER BY a.source, a.key");
+    session.all(sql, values![id]).await?.iter().map(|row| read(row, 0)).collect()
+}
+
+pub async fn by_key(
+    session: &mut impl Session,
+    source: &str,
+    kind: Kind,
+    key: &str,
+) -> Result<Option<Assertion>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM assertion a WHERE a.source = $1 AND a.kind = $2 AND a.key = $3");
+    session.optional(sql, values![source, kind, key]).await?.map(|row| read(&row, 0)).transpose()
+}
+
+const INSERT: &str = "INSERT INTO assertion (source, kind, key, entity_id, alias, external_id, digest, doc, ended, run_id, \
+                      at) VALUES";
+
+/// Fails with a unique violation where another transaction was first with the same key: then nothing may be written.
+pub async fn insert(tx: &mut Tx, rows: &[&Assertion]) -> Result<(), Error> {
+    sql::rows(tx, INSERT, "", rows.iter().map(|row| values_of(row)).collect()).await.map(drop)
+}
+
+pub async fn update(tx: &mut Tx, rows: &[&Assertion]) -> Result<(), Error> {
+    const TAIL: &str = "ON CONFLICT (source, kind, key) DO UPDATE SET entity_id = excluded.entity_id, \
+                        alias = excluded.alias, external_id = excluded.external_id, digest = excluded.digest, \
+                        doc = excluded.doc, ended = excluded.ended, run_id = excluded.run_id, at = excluded.at";
+    sql::rows(tx, INSERT, TAIL, rows.iter().map(|row| values_of(row)).collect()).await.map(drop)
+}
+
+fn values_of(row: &Assertion) -> Vec<Value> {
+    values![
+        &row.source,
+        row.kind,
+        &row.key,
+        row.entity,
+        row.alias.clone(),
+        row.external_id.clone(),
+        row.digest,
+        row.doc.as_ref().map(|doc| serde_json::Value::Object(doc.clone()).to_string()),
+        row.ended,
+        row.run,
+        row.at,
+    ]
+}
+
+/// A key that a source holds, with what its last record was digested to.
+pub struct Held {
+    pub kind: Kind,
+    pub key: String,
+    pub digest: Option<Digest>,
+}
+
+/// The next keys that the source holds, after `after`, at most `limit`, ordered.
+pub async fn held_after(
+    session: &mut impl Session,
+    source: &str,
+    after: Option<(Kind, &str)>,
+    limit: i64,
+) -> Result<Vec<Held>, Error> {
+    const SQL: &str = "SELECT kind, key, digest FROM assertion WHERE source = $1 AND (kind, key) > ($2, $3) \
+                       AND NOT ended ORDER BY kind, key LIMIT $4";
+    let (kind, key) = after.map_or(("", ""), |(kind, key)| (kind.as_str(), key));
+    let rows = session.all(SQL, values![source, kind, key, limit]).await?;
+    rows.iter()
+        .map(|row| {
+            let digest: Option<Vec<u8>> = row.get(2)?;
+            let digest = digest.and_then(|bytes| bytes.try_into().ok()).map(Digest);
+            Ok(Held { kind: row.parse(0)?, key: row.get(1)?, digest })
+        })
+        .collect()
+}
+
+/// How many things of the kind the source holds, counting no further than `most`.
+pub async fn count_held(session: &mut impl Session, source: &str, kind: Kind, most: i64) -> Result<u64, Error> {
+    const SQL: &str = "SELECT count(*) FROM (SELECT 1 AS one FROM assertion WHERE source = $1 AND kind = $2 \
+                       AND NOT ended LIMIT $3) AS held";
+    let count: i64 = session.one(SQL, values![source, kind, most]).await?.get(0)?;
+    Ok(count.unsigned_abs())
+}
+
+/// (key, entity) of this source's things that are known by these keys.
+pub async fn by_keys(
+    session: &mut impl Session,
+    source: &str,
+    kind: Kind,
+    keys: &[&str],
+) -> Result<Vec<(String, EntityId)>, Error> {
+    let mut found = Vec::new();
+    for keys in keys.chunks(sql::MOST) {
+        let mut text = Text::new("SELECT a.key, a.entity_id FROM assertion a JOIN entity e ON e.id = a.entity_id ");
+        text.push("WHERE e.state <> 'tombstone' AND a.source = ").bind(source).push(" AND a.kind = ").bind(kind);
+        text.push(" AND a.key IN ").list(keys.iter().copied());
+        for row in session.all(text.sql, text.values).await? {
+            found.push((row.get(0)?, row.parse(1)?));
+        }
+    }
+    Ok(found)
+}
+
+/// (alias, entity) of what this source holds under these aliases. An alias (a DN) can be taken over by another thing, so
+/// what the source let go of does not count.
+pub async fn by_aliases(
+    session: &mut impl Session,
+    source: &str,
+    aliases: &[&str],
+) -> Result<Vec<(String, EntityId)>, Error> {
+    let mut found = Vec::new();
+    for aliases in aliases.chunks(sql::MOST) {
+        let mut text = Text::new("SELECT a.alias, a.entity_id FROM assertion a JOIN entity e ON e.id = a.entity_id ");
+        text.push("WHERE e.state <> 'tombstone' AND NOT a.ended AND a.source = ").bind(source);
+        text.push(" AND a.alias IN ").list(aliases.iter().copied());
+        for row in session.all(text.sql, text.values).await? {
+            found.push((row.get(0)?, row.parse(1)?));
+        }
+    }
+    Ok(found)
+}

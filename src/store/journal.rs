@@ -1,0 +1,113 @@
+//! Table `journal`: one row per change, which is audit, event, preview and undo at once. Rows are only added; the data of
+//! a row (personal data) can be erased later while its digest stays.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::db::{Error, Session, Tx};
+use super::sql;
+use super::value::{Row, Value, values};
+use crate::model::change::{Change, Entry};
+use crate::model::document::Document;
+use crate::model::id::{EntityId, RunId};
+
+/// What stands in column `data`.
+#[derive(Serialize)]
+struct Data<'a> {
+    label: &'a str,
+    key: &'a str,
+    before: &'a Document,
+    after: &'a Document,
+}
+
+#[derive(Deserialize, Default)]
+struct Read {
+    label: String,
+    key: String,
+    before: Document,
+    after: Document,
+}
+
+/// Appends. Changes of things without an id are not written (they were only planned).
+pub async fn append(tx: &mut Tx, entries: &[Entry]) -> Result<(), Error> {
+    const HEAD: &str = "INSERT INTO journal (seq, run_id, at, actor, source, op, kind, entity_id, digest, data) VALUES";
+    let rows = entries.iter().filter_map(|entry| Some(values_of(entry, entry.change.entity?))).collect();
+    sql::rows(tx, HEAD, "", rows).await.map(drop)
+}
+
+fn values_of(entry: &Entry, id: EntityId) -> Vec<Value> {
+    let Change { label, key, before, after, .. } = &entry.change;
+    let data = serde_json::to_string(&Data { label, key, before, after }).unwrap_or_default();
+    let digest = Sha256::digest(data.as_bytes()).to_vec();
+    values![
+        entry.seq,
+        entry.run,
+        entry.at,
+        &entry.actor,
+        &entry.change.source,
+        entry.change.op.as_str(),
+        entry.change.kind,
+        id,
+        digest,
+        data,
+    ]
+}
+
+const COLUMNS: &str = "seq, run_id, at, actor, source, op, kind, entity_id, data";
+
+fn read(row: &Row) -> Result<Entry, Error> {
+    let data: Option<String> = row.get(8)?;
+    let data: Read = match data {
+        Some(data) => serde_json::from_str(&data).map_err(|error| Error::Stored(error.to_string()))?,
+        None => Read::default(),
+    };
+    Ok(Entry {
+        seq: row.get(0)?,
+        run: row.parse(1)?,
+        at: crate::model::time::Millis(row.get(2)?),
+        actor: row.get(3)?,
+        change: Change {
+            source: row.get(4)?,
+            op: row.parse(5)?,
+            kind: row.parse(6)?,
+            entity: Some(row.parse(7)?),
+            label: data.label,
+            key: data.key,
+            before: data.before,
+            after: data.after,
+        },
+    })
+}
+
+/// A run's changes after `after` in the order of writing, at most `limit`.
+pub async fn of_run(session: &mut impl Session, run: RunId, after: i64, limit: i64) -> Result<Vec<Entry>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM journal WHERE run_id = $1 AND seq > $2 ORDER BY seq LIMIT $3");
+    session.all(sql, values![run, after, limit]).await?.iter().map(read).collect()
+}
+
+/// An entity's history, oldest first, after `after`, at most `limit`.
+pub async fn of_entity(session: &mut impl Session, id: EntityId, after: i64, limit: i64) -> Result<Vec<Entry>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM journal WHERE entity_id = $1 AND seq > $2 ORDER BY seq LIMIT $3");
+    session.all(sql, values![id, after, limit]).await?.iter().map(read).collect()
+}
+
+/// All changes after `after`, at most `limit`: the stream of events.
+pub async fn after(session: &mut impl Session, after: i64, limit: i64) -> Result<Vec<Entry>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM journal WHERE seq > $1 ORDER BY seq LIMIT $2");
+    session.all(sql, values![after, limit]).await?.iter().map(read).collect()
+}
+
+/// How often each op stands in a run.
+pub async fn counts(session: &mut impl Session, run: RunId) -> Result<Vec<(String, i64)>, Error> {
+    const SQL: &str = "SELECT op, count(*) FROM journal WHERE run_id = $1 GROUP BY op ORDER BY op";
+    session.all(SQL, values![run]).await?.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
+}
+
+/// How many things were taken away in a run since `seq` that are older than `born`: what the guard of calls counts.
+pub async fn losses_since(session: &mut impl Session, run: RunId, seq: i64, born: i64) -> Result<u64, Error> {
+    const SQL: &str = "SELECT count(*) FROM journal j JOIN entity e ON e.id = j.entity_id \
+                       WHERE j.run_id = $1 AND j.seq > $2 AND e.created < $3 \
+                       AND j.op IN ('disable', 'delete', 'release')";
+    let count: i64 = session.one(SQL, values![run, seq, born]).await?.get(0)?;
+    Ok(count.unsigned_abs())
+}

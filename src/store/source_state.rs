@@ -1,0 +1,78 @@
+//! Table `source_state`: what a source's last run left behind. Updated in place: a run without changes writes nothing
+//! else (B5).
+
+use super::db::{Error, Session, Tx};
+use super::value::{Row, values};
+use crate::model::id::RunId;
+use crate::model::time::Millis;
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SourceState {
+    pub source: String,
+    /// Where the next incremental read begins.
+    pub cursor: Option<String>,
+    /// Of what the read depends on (filter, base, mapping, bind identity): a change of it asks for a preview.
+    pub fingerprint: Option<String>,
+    pub paused: bool,
+    pub last_run: Option<RunId>,
+    pub last_at: Option<Millis>,
+    /// The last run that was complete.
+    pub last_good_at: Option<Millis>,
+    /// A word of `RunState`.
+    pub last_state: Option<String>,
+    /// JSON: counts and message of the last run.
+    pub status: String,
+}
+
+const COLUMNS: &str = "source, cursor, fingerprint, paused, last_run, last_at, last_good_at, last_state, status";
+
+fn read(row: &Row) -> Result<SourceState, Error> {
+    let last_at: Option<i64> = row.get(5)?;
+    let last_good_at: Option<i64> = row.get(6)?;
+    Ok(SourceState {
+        source: row.get(0)?,
+        cursor: row.get(1)?,
+        fingerprint: row.get(2)?,
+        paused: row.get(3)?,
+        last_run: row.parse_opt(4)?,
+        last_at: last_at.map(Millis),
+        last_good_at: last_good_at.map(Millis),
+        last_state: row.get(7)?,
+        status: row.get(8)?,
+    })
+}
+
+pub async fn by_name(session: &mut impl Session, source: &str) -> Result<Option<SourceState>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM source_state WHERE source = $1");
+    session.optional(sql, values![source]).await?.map(|row| read(&row)).transpose()
+}
+
+pub async fn all(session: &mut impl Session) -> Result<Vec<SourceState>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM source_state ORDER BY source");
+    session.all(sql, Vec::new()).await?.iter().map(read).collect()
+}
+
+pub async fn put(tx: &mut Tx, state: &SourceState) -> Result<(), Error> {
+    const SQL: &str = "INSERT INTO source_state (source, cursor, fingerprint, paused, last_run, last_at, last_good_at, \
+                       last_state, status) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (source) DO UPDATE \
+                       SET cursor = excluded.cursor, fingerprint = excluded.fingerprint, paused = excluded.paused, \
+                       last_run = excluded.last_run, last_at = excluded.last_at, \
+                       last_good_at = excluded.last_good_at, last_state = excluded.last_state, \
+                       status = excluded.status";
+    tx.execute(
+        SQL,
+        values![
+            &state.source,
+            state.cursor.clone(),
+            state.fingerprint.clone(),
+            state.paused,
+            state.last_run,
+            state.last_at,
+            state.last_good_at,
+            state.last_state.clone(),
+            if state.status.is_empty() { "{}" } else { state.status.as_str() },
+        ],
+    )
+    .await
+    .map(drop)
+}
