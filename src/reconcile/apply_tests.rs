@@ -116,7 +116,9 @@ impl World {
     pub async fn members(&self, group: EntityId) -> Vec<Option<EntityId>> {
         let mut read = self.db.read().await.unwrap();
         let edges = store::edge::from_any(&mut read, &[group]).await.unwrap();
-        edges.into_iter().map(|edge| edge.to).collect()
+        let mut members: Vec<Option<EntityId>> = edges.into_iter().map(|edge| edge.to).collect();
+        members.sort_unstable_by(|a, b| b.cmp(a));
+        members
     }
 }
 
