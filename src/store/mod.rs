@@ -3,22 +3,22 @@
 //!
 //! Never here: decisions (they are `model`'s and `reconcile`'s), the clock, the network.
 
+pub mod assertion;
 pub mod credential;
 pub mod db;
-pub mod filter;
-pub mod assertion;
 pub mod edge;
 pub mod entity;
+pub mod filter;
 mod group;
 pub mod journal;
 pub mod lease;
 pub mod link;
+pub mod lookup;
 pub mod migrate;
 pub mod outbox;
-pub mod scim;
-pub mod lookup;
 pub mod quarantine;
 pub mod run;
+pub mod scim;
 pub mod source_state;
 pub mod sql;
 #[cfg(test)]
