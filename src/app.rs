@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics_exporter_prometheus::PrometheusHandle;
 use secrecy::ExposeSecret as _;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,11 +19,12 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::fault::Refused;
+use crate::credential;
 use crate::http::state::App;
 use crate::http::{self, control, server};
 use crate::store::{self, Db, Options};
 use crate::tasks::{self, Beat, Leader, World, housekeeping};
-use crate::{credential, telemetry};
+use crate::telemetry::{self, PrometheusHandle};
 
 /// Why the daemon could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +40,7 @@ pub enum Error {
     #[error("another musterd uses this store: {0} is locked")]
     Taken(String),
     #[error("metrics: {0}")]
-    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    Metrics(#[from] telemetry::BuildError),
     #[error("passwords: {0}")]
     Hasher(#[from] credential::hasher::Error),
     #[error("the disk failed under a commit; the store must be looked at before the next start")]

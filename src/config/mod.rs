@@ -10,6 +10,7 @@ pub mod ldap;
 pub mod licences;
 pub mod mail;
 pub mod read;
+pub mod schedule;
 mod secret;
 pub mod server;
 pub mod source;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 
 pub use credential::Credentials;
 pub use mail::Mail;
+pub use schedule::Schedule;
 pub use server::{Log, Server, Store};
 pub use source::{Body, Source};
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::crm::Crm;
 use super::ldap::{self, Ldap};
 use super::read::Section;
+use super::schedule::Schedule;
 use crate::model::fold;
 use crate::model::source::{Absence, Guard, MatchRule, SourceKind, SourcePolicy};
 
@@ -14,8 +15,8 @@ use crate::model::source::{Absence, Guard, MatchRule, SourceKind, SourcePolicy};
 #[derive(Debug, Clone)]
 pub struct Source {
     pub policy: Arc<SourcePolicy>,
-    /// Cron expression in UTC, five fields; `None` = only on demand.
-    pub schedule: Option<String>,
+    /// `None` = only on demand.
+    pub schedule: Option<Schedule>,
     pub body: Body,
 }
 
@@ -60,7 +61,7 @@ fn read(name: &str, section: &Section<'_>) -> Source {
         SourceKind::Operator => Body::Operator,
     };
     let polled = matches!(kind, SourceKind::Ldap | SourceKind::Crm);
-    let schedule = if polled { section.text("schedule") } else { None };
+    let schedule = if polled { section.word_optional("schedule") } else { None };
     Source { policy: Arc::new(policy(name, kind, section)), schedule, body }
 }
 

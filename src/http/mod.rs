@@ -12,10 +12,11 @@ pub mod status;
 pub mod token;
 
 use axum::Router;
-use metrics_exporter_prometheus::PrometheusHandle;
 
 use error::Problem;
 use state::App;
+
+use crate::telemetry::PrometheusHandle;
 
 /// Everything that the daemon serves on its main listener. `metrics`: only where they have no listener of their own.
 pub fn router(app: App, metrics: Option<PrometheusHandle>) -> Router {

@@ -6,12 +6,12 @@ use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
 
 use super::auth::{Caller, Refusal};
 use super::state::App;
 use super::token::Scope;
+use crate::telemetry::PrometheusHandle;
 
 pub fn routes() -> Router<App> {
     Router::new().route("/livez", get(livez)).route("/readyz", get(readyz))

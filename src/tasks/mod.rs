@@ -4,7 +4,7 @@
 
 pub mod housekeeping;
 pub mod leader;
-pub mod schedule;
+pub use crate::config::schedule;
 
 use std::fmt::Display;
 use std::future::Future;
