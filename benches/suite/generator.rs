@@ -8,12 +8,26 @@ use serde_json::{Value, json};
 const SEED: u64 = 0x6d75_7374_6572_6421;
 
 const GIVEN: [&str; 16] = [
-    "Eva", "Jiří", "Łukasz", "Zoë", "Řehoř", "Anna", "Müge", "Jürgen", "Đorđe", "Marie", "Petr", "Žofie", "Paweł", "John",
-    "Siobhán", "Noël",
+    "Eva", "Jiří", "Łukasz", "Zoë", "Řehoř", "Anna", "Müge", "Jürgen", "Đorđe", "Marie", "Petr", "Žofie", "Paweł",
+    "John", "Siobhán", "Noël",
 ];
 const FAMILY: [&str; 16] = [
-    "Novotná", "Žižka", "Müller", "Groß", "Wójcik", "Smith", "O'Neill", "Dvořák", "Šťastný", "van den Berg", "Łęcki",
-    "Černý", "Weiß", "Königová", "Kowalska", "Nguyễn",
+    "Novotná",
+    "Žižka",
+    "Müller",
+    "Groß",
+    "Wójcik",
+    "Smith",
+    "O'Neill",
+    "Dvořák",
+    "Šťastný",
+    "van den Berg",
+    "Łęcki",
+    "Černý",
+    "Weiß",
+    "Königová",
+    "Kowalska",
+    "Nguyễn",
 ];
 const TITLES: [&str; 6] = ["Consultant", "Team leader", "Dispatcher", "Administrátor", "Sachbearbeiter", "Kierownik"];
 
@@ -134,10 +148,9 @@ impl World {
 
 /// One entry of an LDIF file for slapd.
 pub fn ldif(number: u64, suffix: &str) -> String {
-    let unit = below(30, number, 20);
     // Values that are not ASCII are base64 in LDIF (RFC 2849): two colons.
     format!(
-        "dn: uid=u{number},ou=unit{unit},{suffix}\nobjectClass: inetOrgPerson\nuid: u{number}\ncn:: {}\nsn:: {}\n\
+        "dn: uid=u{number},ou=people,{suffix}\nobjectClass: inetOrgPerson\nuid: u{number}\ncn:: {}\nsn:: {}\n\
          givenName:: {}\nmail: {}\ntelephoneNumber: +420 2{:08}\nemployeeNumber: {number}\ntitle:: {}\n\
          departmentNumber: {}\n\n",
         base64(&format!("{} {}", given(number), family(number))),

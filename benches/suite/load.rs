@@ -12,8 +12,11 @@ use tokio::task::JoinSet;
 /// One request as it goes over the wire.
 pub fn request(method: &str, path: &str, token: &str, body: &str) -> Vec<u8> {
     let kind = if path.starts_with("/scim") { "application/scim+json" } else { "application/json" };
-    let body_headers =
-        if body.is_empty() { String::new() } else { format!("content-type: {kind}\r\ncontent-length: {}\r\n", body.len()) };
+    let body_headers = if body.is_empty() {
+        String::new()
+    } else {
+        format!("content-type: {kind}\r\ncontent-length: {}\r\n", body.len())
+    };
     format!("{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {token}\r\n{body_headers}\r\n{body}")
         .into_bytes()
 }

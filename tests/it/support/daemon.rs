@@ -9,18 +9,26 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::http::Http;
+use super::postgres;
 use super::process::{Server, free_port};
-use super::{Which, postgres};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_musterd");
 
 /// How long a start may take on a busy machine, with its migrations.
 const START: Duration = Duration::from_secs(60);
 
+/// The database under a story.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    Sqlite,
+    Postgres,
+}
+
 /// What a daemon is to be started with.
 pub struct Builder {
     which: Which,
     config: String,
+    wrapper: Vec<String>,
     environment: Vec<(String, String)>,
 }
 
@@ -31,13 +39,14 @@ pub struct Daemon {
     pub port: u16,
     /// The database's URL, for a look from the side.
     pub database: String,
+    wrapper: Vec<String>,
     environment: Vec<(String, String)>,
     folder: TempDir,
 }
 
 impl Daemon {
     pub fn builder(which: Which) -> Builder {
-        Builder { which, config: String::new(), environment: Vec::new() }
+        Builder { which, config: String::new(), wrapper: Vec::new(), environment: Vec::new() }
     }
 
     pub fn folder(&self) -> &Path {
@@ -75,9 +84,14 @@ impl Daemon {
 
     /// Starts again on the same folder, port and database; the old process must have ended.
     pub async fn restart(&mut self) {
-        assert!(self.server.status().is_some(), "stop or kill it first");
-        self.server = spawn(self.folder.path(), &self.environment);
+        self.start_again();
         self.until_ready().await;
+    }
+
+    /// The same without waiting for anything.
+    pub fn start_again(&mut self) {
+        assert!(self.server.status().is_some(), "stop or kill it first");
+        self.server = spawn(self.folder.path(), &self.wrapper, &self.environment);
     }
 
     async fn until_ready(&mut self) {
@@ -105,6 +119,13 @@ impl Builder {
         self
     }
 
+    /// A program that becomes the daemon, e.g. `taskset -c 0`.
+    #[must_use]
+    pub fn wrapper(mut self, words: &[&str]) -> Builder {
+        self.wrapper = words.iter().map(ToString::to_string).collect();
+        self
+    }
+
     /// For the daemon and for the CLI beside it.
     #[must_use]
     pub fn environment(mut self, name: &str, value: &str) -> Builder {
@@ -127,24 +148,27 @@ impl Builder {
             self.config
         );
         std::fs::write(folder.path().join("musterd.toml"), text).expect("the configuration is written");
-        let server = spawn(folder.path(), &self.environment);
+        let server = spawn(folder.path(), &self.wrapper, &self.environment);
         let http = Http::new(format!("http://127.0.0.1:{port}"));
-        let mut daemon = Daemon { server, http, port, database, environment: self.environment, folder };
+        let mut daemon =
+            Daemon { server, http, port, database, wrapper: self.wrapper, environment: self.environment, folder };
         daemon.until_ready().await;
         daemon
     }
 }
 
-fn spawn(folder: &Path, environment: &[(String, String)]) -> Server {
+fn spawn(folder: &Path, wrapper: &[String], environment: &[(String, String)]) -> Server {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).expect("a log file");
-    let mut command = musterd(&folder.join("musterd.toml"), environment);
+    let mut command = musterd(&folder.join("musterd.toml"), wrapper, environment);
     command.arg("serve").current_dir(folder).stdout(log.try_clone().expect("a second handle")).stderr(log);
     Server::start(&mut command, "TERM")
 }
 
 /// The binary with a configuration, free of the caller's own environment.
-fn musterd(config: &Path, environment: &[(String, String)]) -> Command {
-    let mut command = Command::new(BINARY);
+fn musterd(config: &Path, wrapper: &[String], environment: &[(String, String)]) -> Command {
+    let mut words = wrapper.iter().map(String::as_str).chain([BINARY]);
+    let mut command = Command::new(words.next().unwrap_or(BINARY));
+    command.args(words);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MUSTERD_")) {
         command.env_remove(name);
     }
@@ -163,7 +187,7 @@ pub struct Done {
 
 /// The CLI with a configuration file, with or without a daemon beside it.
 pub fn cli(config: &Path, environment: &[(String, String)], arguments: &[&str]) -> Done {
-    let mut command = musterd(config, environment);
+    let mut command = musterd(config, &[], environment);
     let Output { status, stdout, stderr } =
         command.args(arguments).stdin(Stdio::null()).output().expect("the binary was built");
     Done {

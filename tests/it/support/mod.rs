@@ -12,12 +12,7 @@ pub mod tls;
 
 use std::future::Future;
 
-/// The database under a story.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
-    Sqlite,
-    Postgres,
-}
+pub use daemon::Which;
 
 /// Tells the story on SQLite and on PostgreSQL, one after the other; what fails is named.
 pub async fn both<F, Fut>(story: F)
