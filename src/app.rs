@@ -209,6 +209,7 @@ fn world_of(app: &App, stop: CancellationToken, leader: Leader) -> World {
         db: app.db.clone(),
         clock: app.clock.clone(),
         config: app.watch_config(),
+        engine: app.watch_engine(),
         board: app.board.clone(),
         deliver: app.wake.deliver_handle(),
         stop,

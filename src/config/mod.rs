@@ -9,6 +9,7 @@ pub mod fault;
 pub mod ldap;
 pub mod licences;
 pub mod mail;
+mod profile;
 pub mod read;
 pub mod schedule;
 mod secret;
@@ -26,6 +27,8 @@ pub use schedule::Schedule;
 pub use server::{Log, Server, Store};
 pub use source::{Body, Source};
 
+use crate::model::catalogue::Catalogue;
+use crate::model::profile::Profiles;
 use crate::model::source::SourcePolicy;
 use fault::Refused;
 use read::{Document, Section};
@@ -38,6 +41,9 @@ pub struct Config {
     pub log: Log,
     pub mail: Mail,
     pub credentials: Credentials,
+    pub profiles: Profiles,
+    /// The licences that can be held, and what each needs.
+    pub catalogue: Arc<Catalogue>,
     /// By name; `operator` is always there.
     pub sources: BTreeMap<String, Source>,
 }
@@ -65,6 +71,8 @@ impl Config {
             log: Log::read(&root.section("log")),
             mail: Mail::read(&root.section("mail")),
             credentials: Credentials::read(&root.section("credentials")),
+            profiles: profile::read(&root.section("profiles")),
+            catalogue: catalogue(&root.section("licences")),
             sources: source::read_all(root),
         }
     }
@@ -81,6 +89,25 @@ impl Config {
     pub fn policy(&self, source: &str) -> Option<&Arc<SourcePolicy>> {
         self.sources.get(source).map(|source| &source.policy)
     }
+}
+
+/// `[licences] catalogue_file`, or the built-in one.
+fn catalogue(section: &Section<'_>) -> Arc<Catalogue> {
+    let Some(file) = section.path_of("catalogue_file") else { return licences::built_in() };
+    let name = file.display().to_string();
+    match std::fs::read_to_string(&file) {
+        Err(error) => section.fault("catalogue_file", Some(&name), format_args!("must be readable: {error}")),
+        Ok(text) => match licences::read(&text) {
+            Ok(catalogue) => return Arc::new(catalogue),
+            Err(faults) => {
+                for fault in faults {
+                    let remark = format_args!("{}: {}", fault.key, fault.message);
+                    section.fault("catalogue_file", Some(&name), remark);
+                }
+            }
+        },
+    }
+    licences::built_in()
 }
 
 /// The variables of this process that are readable as text.

@@ -127,7 +127,7 @@ impl<'a> Section<'a> {
     where
         N: Copy + PartialOrd + Display + TryFrom<i64>,
     {
-        let allowed = || format!("a whole number from {} to {}", range.start(), range.end());
+        let allowed = || format!("must be a whole number from {} to {}", range.start(), range.end());
         self.parsed(key, |text| {
             let number = text.trim().parse::<i64>().ok().and_then(|number| N::try_from(number).ok());
             number.filter(|number| range.contains(number)).ok_or_else(allowed)
@@ -139,7 +139,7 @@ impl<'a> Section<'a> {
         self.parsed(key, |text| match text.trim() {
             "true" => Ok(true),
             "false" => Ok(false),
-            _ => Err("true or false"),
+            _ => Err("must be true or false"),
         })
         .unwrap_or(default)
     }
@@ -152,7 +152,7 @@ impl<'a> Section<'a> {
     pub fn duration_within(&self, key: &str, range: RangeInclusive<Duration>, default: Duration) -> Duration {
         self.parsed(key, |text| {
             span(text).filter(|span| range.contains(span)).ok_or_else(|| {
-                format!("a span of time like 30s, 5m, 12h or 7d from {:?} to {:?}", range.start(), range.end())
+                format!("must be a span of time like 30s, 5m, 12h or 7d from {:?} to {:?}", range.start(), range.end())
             })
         })
         .unwrap_or(default)
@@ -378,9 +378,9 @@ impl Drop for Section<'_> {
     fn drop(&mut self) {
         let asked = self.asked.borrow();
         for key in self.table.keys().filter(|key| !asked.contains(*key)) {
-            let near = nearest(key, &asked).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+            let near = nearest(key, &asked).map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
             let allowed = asked.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-            self.fault(key, None, format_args!("is unknown{near} Allowed here: {allowed}"));
+            self.fault(key, None, format_args!("is unknown{near}. Allowed here: {allowed}"));
         }
     }
 }

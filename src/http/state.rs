@@ -12,7 +12,9 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::credential::Hasher;
 use crate::credential::hasher;
+use crate::model::source::SourcePolicy;
 use crate::model::time::Millis;
+use crate::reconcile::{Context, Policies};
 use crate::store::{self, Db, lease};
 use crate::telemetry::Board;
 
@@ -27,6 +29,8 @@ pub struct App {
     pub board: Board,
     /// Swapped as a whole by a reload.
     config: Arc<watch::Sender<Arc<Config>>>,
+    /// The engine's view of the same configuration.
+    engine: Arc<watch::Sender<Context>>,
     health: Arc<Health>,
 }
 
@@ -45,6 +49,7 @@ const PROBE_TIME: Duration = Duration::from_secs(5);
 
 impl App {
     pub fn new(db: Db, clock: Clock, config: Config) -> Result<App, hasher::Error> {
+        let engine = context(&clock, &config);
         Ok(App {
             db,
             hasher: Hasher::new(config.credentials.cost, clock.clone())?,
@@ -52,6 +57,7 @@ impl App {
             wake: Wake::default(),
             board: Board::default(),
             config: Arc::new(watch::Sender::new(Arc::new(config))),
+            engine: Arc::new(watch::Sender::new(engine)),
             health: Arc::default(),
         })
     }
@@ -66,8 +72,18 @@ impl App {
         self.config.subscribe()
     }
 
+    /// What the engine works with, for changes that `actor` causes (`caller.actor()`).
+    pub fn context(&self, actor: impl Into<String>) -> Context {
+        self.engine.borrow().acting_as(actor)
+    }
+
+    pub fn watch_engine(&self) -> watch::Receiver<Context> {
+        self.engine.subscribe()
+    }
+
     /// From now on everybody who asks gets this one.
     pub fn swap_config(&self, config: Config) {
+        self.engine.send_replace(context(&self.clock, &config));
         self.config.send_replace(Arc::new(config));
     }
 
@@ -114,6 +130,11 @@ impl App {
     fn used(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Millis>> {
         self.health.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn context(clock: &Clock, config: &Config) -> Context {
+    let policies = Policies::new(config.policies().map(|policy| SourcePolicy::clone(policy)));
+    Context::new(clock.clone(), Arc::new(policies.with_profiles(config.profiles.clone())), "musterd")
 }
 
 /// Wakes the tasks after a commit that gives them work. Waking is never needed for being right (every task also ticks),

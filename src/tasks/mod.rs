@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::reconcile::Context;
 use crate::store::Db;
 use crate::store::lease::Lease;
 use crate::telemetry::{self, Board, Fare};
@@ -26,6 +27,7 @@ pub struct World {
     pub db: Db,
     pub clock: Clock,
     pub config: watch::Receiver<Arc<Config>>,
+    pub engine: watch::Receiver<Context>,
     pub board: Board,
     /// Wake it after a commit that put something into the outbox.
     pub deliver: Arc<Notify>,
@@ -38,6 +40,11 @@ impl World {
     /// The configuration as it is now; take it once per run.
     pub fn config(&self) -> Arc<Config> {
         self.config.borrow().clone()
+    }
+
+    /// What the engine works with, for changes that `actor` causes (`source:hq`).
+    pub fn context(&self, actor: impl Into<String>) -> Context {
+        self.engine.borrow().acting_as(actor)
     }
 }
 
