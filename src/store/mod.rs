@@ -15,7 +15,6 @@ pub mod lease;
 pub mod link;
 pub mod lookup;
 pub mod migrate;
-pub mod names;
 pub mod outbox;
 pub mod quarantine;
 pub mod run;
