@@ -77,6 +77,13 @@ pub enum Refusal {
     Bad(String),
 }
 
+impl Refusal {
+    /// Whether it may be taken once something else has gone: a login, another key of the same thing.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self, Refusal::LoginTaken { .. } | Refusal::HeldByOtherKey { .. })
+    }
+}
+
 /// What became of one record.
 #[derive(Debug, Clone, Default)]
 pub struct Outcome {

@@ -8,20 +8,34 @@ mod answer;
 pub mod apply;
 #[cfg(test)]
 mod apply_tests;
+mod approve;
+mod carry;
 pub mod context;
 mod correlate;
 mod edges;
 mod guard;
+mod known;
+mod ledger;
 mod merge;
 mod overlay;
 mod plan;
+mod report;
+pub mod run;
 pub mod scope;
+mod spool;
+mod survey;
+pub mod why;
 mod world;
 mod write;
 
 pub use answer::{Applied, EdgeChange, Error, Outcome, Overruled, Refusal, Touched};
 pub use apply::{apply, block};
+pub use approve::approve;
 pub use context::{Context, Policies};
+pub use known::{KnownSet, known};
+pub use report::{End, Refused, Report, Stop};
+pub use run::{Mode, run};
+pub use why::why;
 
 use crate::model::id::RunId;
 use crate::model::kind::Kind;

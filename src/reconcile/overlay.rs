@@ -18,6 +18,8 @@ pub struct Overlay {
     freed: HashSet<(EntityId, u128)>,
     /// What a thing's old alias becomes in relations.
     renamed: HashMap<(EntityId, String), String>,
+    /// Things that the source would know by two keys until it lets go of one.
+    doubled: HashMap<EntityId, Thing>,
 }
 
 impl Overlay {
@@ -33,8 +35,20 @@ impl Overlay {
         if self.renamed.is_empty() { None } else { self.renamed.get(&(to, target.to_owned())) }
     }
 
+    /// The thing as it would be, where that matters.
+    pub fn instead(&self, id: EntityId) -> Option<&Thing> {
+        if self.doubled.is_empty() { None } else { self.doubled.get(&id) }
+    }
+
     /// Takes over what a planned thing would have changed.
-    pub fn remember(&mut self, thing: &Thing) {
+    pub fn remember(&mut self, thing: &Thing, source: &str) {
+        let own = thing.holds.iter().filter(|hold| hold.now.source == source && !hold.now.ended);
+        if own.count() > 1 {
+            let assertions = thing.holds.iter().map(|hold| hold.now.clone()).collect();
+            self.doubled.insert(thing.now.id, Thing::stored(thing.now.clone(), assertions));
+        } else {
+            self.doubled.remove(&thing.now.id);
+        }
         let before = thing.before.as_ref().filter(|before| before.state != State::Tombstone);
         let old = before.map(|before| handles(before.kind, before.realm, &before.doc)).unwrap_or_default();
         let new = match thing.is_tombstone() {

@@ -136,7 +136,8 @@ async fn load<S: Look>(session: &mut S, batch: &Batch<'_>, records: &[Record]) -
             };
             for (entity, assertions) in store::entity::touching(session, &wanted).await? {
                 if !world.things.contains_key(&entity.id) {
-                    world.add(&batch.source.name, Thing::stored(entity, assertions));
+                    let instead = batch.overlay.and_then(|overlay| overlay.instead(entity.id)).cloned();
+                    world.add(&batch.source.name, instead.unwrap_or_else(|| Thing::stored(entity, assertions)));
                 }
             }
         }

@@ -1,0 +1,121 @@
+//! A person says that what the guard held is right: exactly the held records are applied, and only onto what they were
+//! planned for. Where something changed meanwhile, nothing is applied and the things are named.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::report::{End, Report, Tally};
+use super::spool::{MAY_LOSE, Spool, Stage};
+use super::{Context, Error, carry};
+use crate::model::desired::Record;
+use crate::model::id::RunId;
+use crate::model::kind::Kind;
+use crate::model::run::{Run, RunState};
+use crate::store::{self, Db};
+
+const PAGE: i64 = 500;
+
+pub async fn approve(db: &Db, cx: &Context, id: RunId) -> Result<Report, Error> {
+    let mut read = db.read().await?;
+    let run = store::run::by_id(&mut read, id).await?.ok_or(Error::NoRun(id))?;
+    drop(read);
+    waits(&run)?;
+    let source = cx.policies.get(&run.source).ok_or_else(|| Error::NoSource(run.source.clone()))?;
+    let Held { mut spool, leaving, moved } = held(db, &run).await?;
+    if !moved.is_empty() {
+        return Err(Error::Moved(moved));
+    }
+    let mut tx = db.write_long().await?;
+    let run = store::run::lock(&mut tx, id).await?.ok_or(Error::NoRun(id))?;
+    waits(&run)?; // two people at once: one of them is told
+    store::run::put(&mut tx, &Run { state: RunState::Approved, ..run.clone() }).await?;
+    tx.commit().await?;
+
+    let cx = cx.within(id);
+    cx.opened(id);
+    let mut tally = Tally::default();
+    let is_leaving = |kind: Kind, key: &str| leaving.contains(&(kind, key.to_owned()));
+    carry::out(db, &cx, source, &mut spool, &is_leaving, run.started, &mut tally).await?;
+    let digest = tally.digest();
+    let mut tx = db.write_long().await?;
+    let ended = Run {
+        state: RunState::Approved,
+        ended: Some(cx.clock.now()),
+        counts: tally.counts.clone(),
+        digest: Some(digest.clone()),
+        ..run
+    };
+    store::run::put(&mut tx, &ended).await?;
+    store::run::drop_items(&mut tx, id).await?;
+    tx.commit().await?;
+    Ok(Report {
+        source: source.name.clone(),
+        state: End::Done,
+        run: Some(id),
+        counts: tally.counts,
+        changes: Vec::new(),
+        refused: tally.refused,
+        digest,
+        stops: Vec::new(),
+        message: None,
+    })
+}
+
+fn waits(run: &Run) -> Result<(), Error> {
+    match run.state {
+        RunState::Held => Ok(()),
+        state => Err(Error::NotHeld { id: run.id, state: state.to_string() }),
+    }
+}
+
+/// The records of a held run.
+struct Held {
+    spool: Spool,
+    /// What the source lets go of.
+    leaving: HashSet<(Kind, String)>,
+    /// Things that are not what they were when the run was held.
+    moved: Vec<String>,
+}
+
+async fn held(db: &Db, run: &Run) -> Result<Held, Error> {
+    let mut held = Held { spool: Spool::default(), leaving: HashSet::new(), moved: Vec::new() };
+    let mut session = db.snapshot().await?;
+    let mut after = 0;
+    loop {
+        let items = store::run::items(&mut session, run.id, after, PAGE).await?;
+        let Some(last) = items.last() else { return Ok(held) };
+        after = last.seq;
+        let ids: Vec<_> = items.iter().filter_map(|item| item.entity).collect();
+        let now: BTreeMap<_, _> = store::entity::by_ids(&mut session, &ids)
+            .await?
+            .into_iter()
+            .map(|entity| (entity.id, entity.version))
+            .collect();
+        let mut unknown: BTreeMap<Kind, Vec<String>> = BTreeMap::new();
+        for item in items {
+            let record: Record = serde_json::from_str(&item.record)?;
+            let (stage, key) = match &record {
+                Record::Present(desired) => (Stage::Present(desired.kind), &desired.key),
+                Record::Gone { kind, key } => {
+                    held.leaving.insert((*kind, key.clone()));
+                    (Stage::Gone(*kind), key)
+                }
+                Record::Same { .. } | Record::Bad { .. } => continue,
+            };
+            match item.entity {
+                Some(id) if now.get(&id).copied() != item.version => held.moved.push(key.clone()),
+                Some(_) => {}
+                None => {
+                    if let Stage::Present(kind) = stage {
+                        unknown.entry(kind).or_default().push(key.clone());
+                    }
+                }
+            }
+            held.spool.put(stage, MAY_LOSE, &record)?;
+        }
+        for (kind, keys) in unknown {
+            let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+            let there = store::assertion::by_keys(&mut session, &run.source, kind, &keys).await?;
+            held.moved.extend(there.into_iter().map(|(key, _)| key));
+        }
+    }
+}

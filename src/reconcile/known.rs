@@ -1,0 +1,104 @@
+//! What the store holds of a source, so small that a million things fit into the memory of a run: hashes of keys with the
+//! digests of their last records. Readers compare by it; the run finds by it what was not seen.
+
+use std::collections::BTreeMap;
+
+use sha2::{Digest as _, Sha256};
+
+use super::Error;
+use crate::model::desired::{Digest, Known};
+use crate::model::kind::Kind;
+use crate::store::{self, Db};
+
+/// Keys asked for at once.
+const PAGE: i64 = 5_000;
+/// A record that carried no digest. No SHA-256 of a record is all zeros.
+const NONE: [u8; 16] = [0; 16];
+
+#[derive(Default)]
+pub struct KnownSet {
+    /// Sorted by hash: 32 bytes per thing, and no slack of a table.
+    entries: Vec<(u128, [u8; 16])>,
+    held: BTreeMap<Kind, u64>,
+}
+
+impl KnownSet {
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How many things of the kind the source holds.
+    pub fn held(&self, kind: Kind) -> u64 {
+        self.held.get(&kind).copied().unwrap_or(0)
+    }
+
+    pub(super) fn position(&self, kind: Kind, key: &str) -> Option<usize> {
+        let hash = hash(kind, key);
+        self.entries.binary_search_by_key(&hash, |(hash, _)| *hash).ok()
+    }
+}
+
+impl Known for KnownSet {
+    fn is(&self, kind: Kind, key: &str, digest: &Digest) -> bool {
+        self.position(kind, key).is_some_and(|at| self.entries[at].1 == digest.0 && digest.0 != NONE)
+    }
+}
+
+/// Two keys with one hash do not happen: 128 bits of SHA-256.
+pub(super) fn hash(kind: Kind, key: &str) -> u128 {
+    let mut hash = Sha256::new();
+    hash.update([kind as u8]);
+    hash.update(key);
+    let digest = hash.finalize();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    u128::from_be_bytes(bytes)
+}
+
+/// Everything that the source holds now.
+pub async fn known(db: &Db, source: &str) -> Result<KnownSet, Error> {
+    let mut set = KnownSet::default();
+    let mut read = db.read().await?;
+    let mut after: Option<(Kind, String)> = None;
+    loop {
+        let last = after.as_ref().map(|(kind, key)| (*kind, key.as_str()));
+        let page = store::assertion::held_after(&mut read, source, last, PAGE).await?;
+        let full = page.len() as i64 == PAGE;
+        after = page.last().map(|held| (held.kind, held.key.clone()));
+        for held in page {
+            set.entries.push((hash(held.kind, &held.key), held.digest.map_or(NONE, |digest| digest.0)));
+            *set.held.entry(held.kind).or_default() += 1;
+        }
+        if !full {
+            break;
+        }
+    }
+    set.entries.sort_unstable_by_key(|(hash, _)| *hash);
+    set.entries.shrink_to_fit();
+    Ok(set)
+}
+
+/// Which of the known things were seen: one bit each.
+pub(super) struct Seen(Vec<u64>);
+
+impl Seen {
+    pub fn of(known: &KnownSet) -> Seen {
+        Seen(vec![0; known.len().div_ceil(64)])
+    }
+
+    /// False: it had been seen before.
+    pub fn mark(&mut self, at: usize) -> bool {
+        let bit = 1 << (at % 64);
+        let fresh = self.0[at / 64] & bit == 0;
+        self.0[at / 64] |= bit;
+        fresh
+    }
+
+    pub fn has(&self, at: usize) -> bool {
+        self.0[at / 64] & (1 << (at % 64)) != 0
+    }
+}

@@ -1,0 +1,257 @@
+//! The books of a run: its row, the source's status line, the quarantine, and the records of a run that is held. Where
+//! nothing changed, only the status line is written, in place (B5).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+
+use super::report::{End, Refused, Report, Stop, Tally, changes_in};
+use super::run::{Read, told};
+use super::survey::{Depth, survey};
+use super::{Context, Error};
+use crate::model::id::RunId;
+use crate::model::run::{Run, RunKind, RunState};
+use crate::model::source::SourcePolicy;
+use crate::model::time::Millis;
+use crate::store::quarantine::Quarantined;
+use crate::store::run::Item;
+use crate::store::source_state::SourceState;
+use crate::store::{self, Db, Tx};
+
+pub struct Outcome {
+    pub run: RunId,
+    pub started: Millis,
+    pub cursor: Option<String>,
+    pub whole: bool,
+}
+
+/// The last transaction of a run: row, cursor, status, quarantine.
+pub async fn done(
+    db: &Db,
+    cx: &Context,
+    source: &SourcePolicy,
+    outcome: Outcome,
+    mut tally: Tally,
+) -> Result<Report, Error> {
+    let digest = tally.digest();
+    let changed = changes_in(&tally.counts) > 0;
+    let Outcome { run, started, cursor, whole } = outcome;
+    let now = cx.clock.now();
+    let mut tx = db.write_long().await?;
+    if changed {
+        let row = Run {
+            state: RunState::Done,
+            ended: Some(now),
+            counts: tally.counts.clone(),
+            digest: Some(digest.clone()),
+            ..blank(run, source, started)
+        };
+        store::run::put(&mut tx, &row).await?;
+    }
+    // What was held before was planned on another ground.
+    store::run::supersede_held(&mut tx, &source.name, now).await?;
+    let mut state = state_of(&mut tx, source).await?;
+    state.cursor = cursor.or(state.cursor);
+    state.last_run = if changed { Some(run) } else { state.last_run };
+    state.last_at = Some(now);
+    state.last_good_at = Some(now);
+    state.last_state = Some(RunState::Done.to_string());
+    state.status = status(&tally.counts, None);
+    store::source_state::put(&mut tx, &state).await?;
+    quarantine(&mut tx, source, run, now, &tally.refused, whole).await?;
+    tx.commit().await?;
+    Ok(Report {
+        source: source.name.clone(),
+        state: End::Done,
+        run: changed.then_some(run),
+        counts: tally.counts,
+        changes: Vec::new(),
+        refused: tally.refused,
+        digest,
+        stops: Vec::new(),
+        message: None,
+    })
+}
+
+/// A read that was not complete. The same fault again and again makes one row, not one per poll.
+pub async fn failed(db: &Db, cx: &Context, source: &SourcePolicy, started: Millis, reason: &str) -> Result<(), Error> {
+    let now = cx.clock.now();
+    let mut tx = db.write_long().await?;
+    let mut state = state_of(&mut tx, source).await?;
+    let told = status(&BTreeMap::new(), Some(reason));
+    if state.last_state.as_deref() != Some(RunState::Failed.as_str()) || state.status != told {
+        let run = cx.clock.run_id();
+        let row = Run {
+            state: RunState::Failed,
+            ended: Some(now),
+            message: Some(reason.to_owned()),
+            ..blank(run, source, started)
+        };
+        store::run::put(&mut tx, &row).await?;
+        state.last_run = Some(run);
+    }
+    state.last_at = Some(now);
+    state.last_state = Some(RunState::Failed.to_string());
+    state.status = told;
+    store::source_state::put(&mut tx, &state).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Keeps everything that would have been done, with what it would have been done to, and applies nothing. The same changes
+/// that are held already are not held twice.
+pub async fn hold(
+    db: &Db,
+    cx: &Context,
+    source: &SourcePolicy,
+    started: Millis,
+    mut read: Read,
+    stops: Vec<Stop>,
+) -> Result<Report, Error> {
+    let mut surveyed = survey(db, cx, source, &mut read, Depth::Marks).await?;
+    let digest = surveyed.tally.digest();
+    let mut tally = std::mem::take(&mut read.tally);
+    for (name, count) in &surveyed.tally.counts {
+        tally.add(name, *count);
+    }
+    tally.refused.append(&mut surveyed.tally.refused);
+    let message = told(&stops);
+    let already = held_run(db, source).await?.filter(|run| run.digest.as_deref() == Some(&digest));
+    let run = already.as_ref().map_or_else(|| cx.clock.run_id(), |run| run.id);
+    if already.is_none() {
+        keep_items(db, run, &mut read, &surveyed.marks).await?;
+    }
+    let now = cx.clock.now();
+    let mut tx = db.write_long().await?;
+    if already.is_none() {
+        store::run::supersede_held(&mut tx, &source.name, now).await?;
+        let row = Run {
+            state: RunState::Held,
+            counts: tally.counts.clone(),
+            digest: Some(digest.clone()),
+            message: message.clone(),
+            ..blank(run, source, started)
+        };
+        store::run::put(&mut tx, &row).await?;
+    }
+    let mut state = state_of(&mut tx, source).await?;
+    state.last_run = Some(run);
+    state.last_at = Some(now);
+    state.last_state = Some(RunState::Held.to_string());
+    state.status = status(&tally.counts, message.as_deref());
+    store::source_state::put(&mut tx, &state).await?;
+    tx.commit().await?;
+    Ok(Report {
+        source: source.name.clone(),
+        state: End::Held,
+        run: Some(run),
+        counts: tally.counts,
+        changes: Vec::new(),
+        refused: tally.refused,
+        digest,
+        stops,
+        message,
+    })
+}
+
+async fn held_run(db: &Db, source: &SourcePolicy) -> Result<Option<Run>, Error> {
+    let runs = store::run::newest(&mut db.read().await?, Some(&source.name), 100).await?;
+    Ok(runs.into_iter().find(|run| run.state == RunState::Held))
+}
+
+/// Nobody sees these rows before the run's own row is there.
+async fn keep_items(
+    db: &Db,
+    run: RunId,
+    read: &mut Read,
+    marks: &[(Option<crate::model::id::EntityId>, Option<i64>)],
+) -> Result<(), Error> {
+    let mut seq = 0;
+    let mut marks = marks.iter();
+    for stage in read.spool.stages() {
+        let mut reader = read.spool.reader(stage)?;
+        loop {
+            let raw = reader.batch(0)?;
+            if raw.is_empty() {
+                break;
+            }
+            let items = raw
+                .into_iter()
+                .map(|record| {
+                    seq += 1;
+                    let (entity, version) = marks.next().copied().unwrap_or_default();
+                    Item { seq, record: String::from_utf8_lossy(&record).into_owned(), entity, version }
+                })
+                .collect();
+            let mut tx = db.write_long().await?;
+            store::run::add_items(&mut tx, run, items).await?;
+            tx.commit().await?;
+        }
+    }
+    Ok(())
+}
+
+fn blank(id: RunId, source: &SourcePolicy, started: Millis) -> Run {
+    Run {
+        id,
+        source: source.name.clone(),
+        kind: RunKind::from(source.kind),
+        state: RunState::Running,
+        started,
+        ended: None,
+        counts: BTreeMap::new(),
+        digest: None,
+        message: None,
+    }
+}
+
+async fn state_of(tx: &mut Tx, source: &SourcePolicy) -> Result<SourceState, Error> {
+    let state = store::source_state::by_name(tx, &source.name).await?;
+    Ok(state.unwrap_or_else(|| SourceState { source: source.name.clone(), ..SourceState::default() }))
+}
+
+fn status(counts: &BTreeMap<String, u64>, message: Option<&str>) -> String {
+    json!({ "counts": counts, "message": message }).to_string()
+}
+
+/// Replaces the source's quarantine by what this run could not take. A row that says the same stays as it is.
+async fn quarantine(
+    tx: &mut Tx,
+    source: &SourcePolicy,
+    run: RunId,
+    at: Millis,
+    refused: &[Refused],
+    whole: bool,
+) -> Result<(), Error> {
+    let before = store::quarantine::of_source(tx, &source.name, i64::MAX).await?;
+    if before.is_empty() && refused.is_empty() {
+        return Ok(());
+    }
+    let name = |refused: &Refused| (refused.kind.map_or("", |kind| kind.as_str()).to_owned(), refused.key.clone());
+    let now: BTreeMap<(String, String), &str> =
+        refused.iter().map(|refused| (name(refused), refused.reason.as_str())).collect();
+    let same: BTreeSet<(String, String)> = before
+        .iter()
+        .map(|row| ((row.kind.clone(), row.key.clone()), row.reason.as_str()))
+        .filter(|(name, reason)| now.get(name) == Some(reason))
+        .map(|(name, _)| name)
+        .collect();
+    let put: Vec<Quarantined> = now
+        .iter()
+        .filter(|(name, _)| !same.contains(*name))
+        .map(|((kind, key), reason)| Quarantined {
+            source: source.name.clone(),
+            kind: kind.clone(),
+            key: key.clone(),
+            run,
+            at,
+            reason: (*reason).to_owned(),
+        })
+        .collect();
+    store::quarantine::put(tx, &put).await?;
+    if whole {
+        let gone: Vec<(String, String)> =
+            before.into_iter().map(|row| (row.kind, row.key)).filter(|name| !now.contains_key(name)).collect();
+        store::quarantine::delete(tx, &source.name, &gone).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! The records of a long read, in anonymous temporary files: bounded memory, nothing in the database before the guard has
+//! spoken, and gone with the process. One file per kind, because things are applied in the order of their kinds.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
+
+use super::{Error, MOST_RECORDS};
+use crate::model::desired::Record;
+use crate::model::kind::Kind;
+
+/// One pass over a part of the spool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// What is there, what is pointed at first.
+    Present(Kind),
+    /// What goes, what points first.
+    Gone(Kind),
+    /// What was refused because of something that may have gone meanwhile.
+    Again,
+}
+
+/// What a survey must look at even when it only looks for losses.
+pub const MAY_LOSE: u8 = 1;
+
+#[derive(Default)]
+pub struct Spool {
+    shelves: BTreeMap<Stage, Shelf>,
+}
+
+struct Shelf {
+    file: BufWriter<File>,
+    count: u64,
+}
+
+impl Spool {
+    pub fn put(&mut self, stage: Stage, flags: u8, record: &Record) -> Result<(), Error> {
+        self.put_raw(stage, flags, &serde_json::to_vec(record)?)
+    }
+
+    pub fn put_raw(&mut self, stage: Stage, flags: u8, record: &[u8]) -> Result<(), Error> {
+        let shelf = match self.shelves.entry(stage) {
+            std::collections::btree_map::Entry::Occupied(there) => there.into_mut(),
+            std::collections::btree_map::Entry::Vacant(free) => {
+                free.insert(Shelf { file: BufWriter::new(tempfile::tempfile()?), count: 0 })
+            }
+        };
+        let length = u32::try_from(record.len()).map_err(|_| io::Error::other("a record of more than 4 GB"))?;
+        shelf.file.write_all(&length.to_be_bytes())?;
+        shelf.file.write_all(&[flags])?;
+        shelf.file.write_all(record)?;
+        shelf.count += 1;
+        Ok(())
+    }
+
+    pub fn count(&self, stage: Stage) -> u64 {
+        self.shelves.get(&stage).map_or(0, |shelf| shelf.count)
+    }
+
+    pub fn clear(&mut self, stage: Stage) {
+        self.shelves.remove(&stage);
+    }
+
+    /// In the order in which they are carried out.
+    pub fn stages(&self) -> Vec<Stage> {
+        let present = Kind::ALL.iter().map(|kind| Stage::Present(*kind));
+        let gone = Kind::ALL.iter().rev().map(|kind| Stage::Gone(*kind));
+        present.chain(gone).filter(|stage| self.shelves.contains_key(stage)).collect()
+    }
+
+    /// From its beginning.
+    pub fn reader(&mut self, stage: Stage) -> Result<Reader, Error> {
+        let Some(shelf) = self.shelves.get_mut(&stage) else { return Ok(Reader(None)) };
+        shelf.file.flush()?;
+        let mut file = shelf.file.get_ref().try_clone()?;
+        file.seek(SeekFrom::Start(0))?;
+        Ok(Reader(Some(BufReader::with_capacity(1 << 16, file))))
+    }
+}
+
+pub struct Reader(Option<BufReader<File>>);
+
+impl Reader {
+    /// The next records that bear all of `flags`, at most `MOST_RECORDS`; empty at the end.
+    pub fn batch(&mut self, flags: u8) -> Result<Vec<Vec<u8>>, Error> {
+        let mut batch = Vec::new();
+        let Some(file) = &mut self.0 else { return Ok(batch) };
+        while batch.len() < MOST_RECORDS {
+            let mut head = [0; 5];
+            match file.read_exact(&mut head) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+                Err(error) => return Err(error.into()),
+            }
+            let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
+            if head[4] & flags != flags {
+                file.seek_relative(i64::from(length))?;
+                continue;
+            }
+            let mut record = vec![0; length as usize];
+            file.read_exact(&mut record)?;
+            batch.push(record);
+        }
+        Ok(batch)
+    }
+}
+
+pub fn parse(batch: &[Vec<u8>]) -> Result<Vec<Record>, Error> {
+    batch.iter().map(|record| Ok(serde_json::from_slice(record)?)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_put_is_read_in_the_order_of_kinds_and_again() {
+        let mut spool = Spool::default();
+        let gone = |key: &str| Record::Gone { kind: Kind::User, key: key.to_owned() };
+        for n in 0..MOST_RECORDS + 1 {
+            spool.put(Stage::Present(Kind::User), u8::from(n == 7), &gone(&n.to_string())).unwrap();
+        }
+        spool.put(Stage::Gone(Kind::Company), 0, &gone("c")).unwrap();
+        spool.put(Stage::Gone(Kind::Ticket), 0, &gone("t")).unwrap();
+        spool.put(Stage::Present(Kind::Company), 0, &gone("p")).unwrap();
+        assert_eq!(
+            spool.stages(),
+            [
+                Stage::Present(Kind::Company),
+                Stage::Present(Kind::User),
+                Stage::Gone(Kind::Ticket),
+                Stage::Gone(Kind::Company)
+            ]
+        );
+        for _ in 0..2 {
+            let mut reader = spool.reader(Stage::Present(Kind::User)).unwrap();
+            assert_eq!(reader.batch(0).unwrap().len(), MOST_RECORDS);
+            assert_eq!(parse(&reader.batch(0).unwrap()).unwrap(), [gone("500")]);
+            assert!(reader.batch(0).unwrap().is_empty());
+        }
+        let mut reader = spool.reader(Stage::Present(Kind::User)).unwrap();
+        assert_eq!(parse(&reader.batch(MAY_LOSE).unwrap()).unwrap(), [gone("7")]);
+    }
+}

@@ -1,0 +1,95 @@
+//! Why does an attribute say what it says (B4): for every leaf of the merged document the source that set it, in which run
+//! and when, and what others say that is not heard.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::apply::leaf;
+use super::{Context, Error};
+use crate::model::document::{self, Document};
+use crate::model::entity::{Assertion, Entity};
+use crate::model::id::{EntityId, RunId};
+use crate::model::time::Millis;
+use crate::store::{self, Session};
+
+/// One leaf of the merged document.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Why {
+    /// `name.familyName`, `urn:..:Agent:note`.
+    pub attribute: String,
+    /// What is shown. `null`: the most believed source says that it is empty.
+    pub value: Value,
+    /// Who says so. More than one only where values of several sources are joined. Empty: the login stayed as it was (R8).
+    pub from: Vec<Saying>,
+    /// Who says something else, the most believed first.
+    pub overruled: Vec<Saying>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Saying {
+    pub source: String,
+    pub key: String,
+    pub run: RunId,
+    /// When this source last said something else of the thing than before.
+    pub at: Millis,
+    pub value: Value,
+}
+
+/// `None`: there is no such thing. `attribute` narrows to it and what lies below it.
+pub async fn why(
+    session: &mut impl Session,
+    cx: &Context,
+    id: EntityId,
+    attribute: Option<&str>,
+) -> Result<Option<Vec<Why>>, Error> {
+    let Some(entity) = store::entity::by_id(session, id).await? else { return Ok(None) };
+    let mut holds = store::assertion::of_entity(session, id).await?;
+    holds.retain(|assertion| !assertion.ended);
+    holds.sort_by(|a, b| (cx.policies.rank(&a.source), &a.key).cmp(&(cx.policies.rank(&b.source), &b.key)));
+    Ok(Some(explain(&entity, &holds, attribute)))
+}
+
+/// `holds` in the order of belief.
+fn explain(entity: &Entity, holds: &[Assertion], attribute: Option<&str>) -> Vec<Why> {
+    let sayings: Vec<(&Assertion, &Document)> =
+        holds.iter().map(|hold| (hold, hold.doc.as_ref().unwrap_or(&entity.doc))).collect();
+    let mut paths: Vec<Vec<&str>> = document::leaves(&entity.doc).into_iter().map(|(path, _)| path).collect();
+    for (_, saying) in &sayings {
+        paths.extend(document::leaves(saying).into_iter().map(|(path, _)| path));
+    }
+    paths.sort();
+    paths.dedup();
+    let wanted = |shown: &str| {
+        attribute.is_none_or(|wanted| {
+            shown == wanted || shown.strip_prefix(wanted).is_some_and(|rest| rest.starts_with(['.', ':']))
+        })
+    };
+    paths
+        .into_iter()
+        .map(|path| (document::shown(&path), path))
+        .filter(|(shown, _)| wanted(shown))
+        .map(|(attribute, path)| {
+            let value = leaf(&entity.doc, &path).cloned().unwrap_or(Value::Null);
+            let said = sayings.iter().filter_map(|(hold, saying)| {
+                let value = leaf(saying, &path)?.clone();
+                Some(Saying { source: hold.source.clone(), key: hold.key.clone(), run: hold.run, at: hold.at, value })
+            });
+            let (from, overruled) = said.partition(|saying| saying.value == value);
+            one(attribute, value, from, overruled)
+        })
+        .collect()
+}
+
+/// Where several say the same, the most believed is the one who set it; where values are joined, all have a part.
+fn one(attribute: String, value: Value, mut from: Vec<Saying>, mut overruled: Vec<Saying>) -> Why {
+    let joined = |saying: &Saying| match (&saying.value, &value) {
+        (Value::Array(part), Value::Array(all)) => !part.is_empty() && part.iter().all(|item| all.contains(item)),
+        _ => false,
+    };
+    if from.is_empty() && !overruled.is_empty() && overruled.iter().all(joined) {
+        from = std::mem::take(&mut overruled);
+    } else {
+        from.truncate(1);
+    }
+    Why { attribute, value, from, overruled }
+}
