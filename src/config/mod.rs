@@ -15,6 +15,8 @@ pub mod schedule;
 mod secret;
 pub mod server;
 pub mod source;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 use std::collections::BTreeMap;

@@ -26,6 +26,8 @@ pub struct Document {
     credentials: Option<PathBuf>,
     /// Relative paths in the files start here: the folder of the first file.
     base: PathBuf,
+    /// Every key that a reader asked for, as a dotted path.
+    asked: RefCell<BTreeSet<String>>,
 }
 
 impl Document {
@@ -35,16 +37,39 @@ impl Document {
         let credentials = variables.get("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         let base = files.first().and_then(|file| file.parent()).unwrap_or(Path::new("")).to_owned();
         let faults = Faults::default();
-        Document { table: tree::load(files, variables, &faults), faults, credentials, base }
+        Document { table: tree::load(files, variables, &faults), faults, credentials, base, asked: RefCell::default() }
     }
 
     pub fn parse(text: &str) -> Document {
         let faults = Faults::default();
-        Document { table: tree::parse(text, &faults), faults, credentials: None, base: PathBuf::new() }
+        Document {
+            table: tree::parse(text, &faults),
+            faults,
+            credentials: None,
+            base: PathBuf::new(),
+            asked: RefCell::default(),
+        }
     }
 
     pub fn root(&self) -> Section<'_> {
         Section::new(self, String::new(), None, &self.table)
+    }
+
+    /// Every key that was asked for so far: what the readers know.
+    pub fn asked(&self) -> BTreeSet<String> {
+        self.asked.borrow().clone()
+    }
+
+    /// Whether there is something under the dotted path.
+    pub fn has(&self, path: &str) -> bool {
+        let mut table = Some(&self.table);
+        path.split('.').all(|part| match table.and_then(|table| table.get(part)) {
+            Some(node) => {
+                table = if let Body::Table(inner) = &node.body { Some(inner) } else { None };
+                true
+            }
+            None => false,
+        })
     }
 
     /// Call after all sections are gone.
@@ -366,7 +391,9 @@ impl<'a> Section<'a> {
     }
 
     fn ask(&self, key: &str) {
-        self.asked.borrow_mut().insert(key.to_owned());
+        if self.asked.borrow_mut().insert(key.to_owned()) {
+            self.document.asked.borrow_mut().insert(self.join(key));
+        }
     }
 
     fn join(&self, key: &str) -> String {
