@@ -17,6 +17,7 @@ use tracing::Instrument as _;
 
 use super::auth;
 use super::error::Problem;
+use super::scim;
 use super::state::App;
 use crate::telemetry;
 
@@ -29,6 +30,7 @@ pub fn wrap(routes: Router<App>, app: App) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), limit))
         .layer(RequestBodyTimeoutLayer::new(limits.body_idle_timeout))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(scim::translate))
         .layer(middleware::from_fn_with_state(app.clone(), observe))
         .with_state(app)
 }

@@ -6,6 +6,7 @@ pub mod auth;
 pub mod control;
 pub mod error;
 pub mod layers;
+pub mod scim;
 pub mod server;
 pub mod state;
 pub mod status;
@@ -20,7 +21,7 @@ use crate::telemetry::PrometheusHandle;
 
 /// Everything that the daemon serves on its main listener. `metrics`: only where they have no listener of their own.
 pub fn router(app: App, metrics: Option<PrometheusHandle>) -> Router {
-    let mut routes = Router::new().merge(status::routes()).nest("/api/v1", api::routes());
+    let mut routes = Router::new().merge(status::routes()).merge(scim::routes()).nest("/api/v1", api::routes());
     if let Some(handle) = metrics {
         routes = routes.merge(status::guarded_metrics(handle));
     }

@@ -146,7 +146,7 @@ enum Waive {
 /// `company`: only what is seen through this company (R53). `None` for viewer or subject = there is none.
 pub fn decide(viewer: Option<&Viewer>, subject: Option<&Subject>, company: Option<EntityId>) -> Answer {
     let Some(viewer) = viewer else { return refused(Reason::UnknownUser) };
-    if let Some(reason) = unfit(viewer) {
+    if let Some(reason) = blind(viewer) {
         return refused(reason);
     }
     let Some(subject) = subject.filter(|subject| subject.state != State::Tombstone) else {
@@ -169,7 +169,7 @@ pub fn decide(viewer: Option<&Viewer>, subject: Option<&Subject>, company: Optio
 }
 
 /// Why this account sees nothing at all, whatever the ticket.
-fn unfit(viewer: &Viewer) -> Option<Reason> {
+pub fn blind(viewer: &Viewer) -> Option<Reason> {
     match viewer {
         Viewer { state: State::Tombstone, .. } => Some(Reason::UnknownUser),
         Viewer { realm, .. } if *realm != Some(Realm::Client) => Some(Reason::NotAClient),
@@ -274,7 +274,7 @@ fn usable_companies(companies: &[Company], waive: Waive) -> impl Iterator<Item =
 /// The contacts and companies under which everything lies that the viewer can see. A contact whose company is among
 /// them is left out: its tickets lie under the company too.
 pub fn scopes(viewer: &Viewer, company: Option<EntityId>) -> BTreeSet<EntityId> {
-    if unfit(viewer).is_some() {
+    if blind(viewer).is_some() {
         return BTreeSet::new();
     }
     let mut scopes: BTreeSet<EntityId> =
@@ -293,7 +293,7 @@ pub fn scopes(viewer: &Viewer, company: Option<EntityId>) -> BTreeSet<EntityId> 
 /// Whether `viewer` may read the account of `other`: a client of the same contact, or with `company_contacts` of the
 /// same company (R14). It says nothing about tickets.
 pub fn sees_client(viewer: &Viewer, other: &Viewer) -> bool {
-    if unfit(viewer).is_some() || other.state == State::Tombstone || other.realm != Some(Realm::Client) {
+    if blind(viewer).is_some() || other.state == State::Tombstone || other.realm != Some(Realm::Client) {
         return false;
     }
     let wide = viewer.flags.has(Flags::COMPANY_CONTACTS);

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -309,28 +310,26 @@ async fn open_postgres(options: &Options) -> Result<Db, Error> {
 /// A text of SQL: literals of this room, joined at most.
 pub type Sql = Cow<'static, str>;
 
+/// The answer to a statement. Boxed, because an `impl Future` would carry the type of the SQL text along, and the compiler
+/// then cannot see that a handler or a spawned task that waits for it is `Send`.
+pub type Answer<'s, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 's>>;
+
 /// What can be asked: a transaction or a reading connection.
 pub trait Session: Send {
-    fn all(
-        &mut self,
-        sql: impl Into<Sql> + Send,
-        values: Vec<Value>,
-    ) -> impl Future<Output = Result<Vec<Row>, Error>> + Send;
+    fn ask(&mut self, sql: Sql, values: Vec<Value>) -> Answer<'_, Vec<Row>>;
 
-    fn optional(
-        &mut self,
-        sql: impl Into<Sql> + Send,
-        values: Vec<Value>,
-    ) -> impl Future<Output = Result<Option<Row>, Error>> + Send {
-        async move { Ok(self.all(sql, values).await?.into_iter().next()) }
+    fn all(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Answer<'_, Vec<Row>> {
+        self.ask(sql.into(), values)
     }
 
-    fn one(
-        &mut self,
-        sql: impl Into<Sql> + Send,
-        values: Vec<Value>,
-    ) -> impl Future<Output = Result<Row, Error>> + Send {
-        async move { self.optional(sql, values).await?.ok_or(Error::NoRow) }
+    fn optional(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Answer<'_, Option<Row>> {
+        let rows = self.ask(sql.into(), values);
+        Box::pin(async move { Ok(rows.await?.into_iter().next()) })
+    }
+
+    fn one(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Answer<'_, Row> {
+        let rows = self.ask(sql.into(), values);
+        Box::pin(async move { rows.await?.into_iter().next().ok_or(Error::NoRow) })
     }
 }
 
@@ -354,34 +353,37 @@ impl Tx {
     }
 
     /// Rows written.
-    pub async fn execute(&mut self, sql: impl Into<Sql> + Send, values: Vec<Value>) -> Result<u64, Error> {
+    pub fn execute(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Answer<'_, u64> {
         let sql = sql.into();
-        match self {
-            Tx::Sqlite(turn) => turn.execute(sqlite(sql, values)).await,
-            Tx::Postgres(tx) => Ok(postgres(sql, values).execute(&mut **tx).await?.rows_affected()),
-        }
+        Box::pin(async move {
+            match self {
+                Tx::Sqlite(turn) => turn.execute(sqlite(sql, values)).await,
+                Tx::Postgres(tx) => Ok(postgres(sql, values).execute(&mut **tx).await?.rows_affected()),
+            }
+        })
     }
 
     /// Rows on which a write will rest: on PostgreSQL they are locked till the end (`FOR UPDATE`), on SQLite there is one
     /// writer anyway. Order by id, so that two transactions lock in the same order. `sql` must be a plain SELECT.
-    pub async fn lock(&mut self, sql: impl Into<Sql> + Send, values: Vec<Value>) -> Result<Vec<Row>, Error> {
+    pub fn lock(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Answer<'_, Vec<Row>> {
         let sql = sql.into();
         match self {
-            Tx::Sqlite(_) => self.all(sql, values).await,
-            Tx::Postgres(_) => self.all(format!("{sql} FOR UPDATE"), values).await,
+            Tx::Sqlite(_) => self.ask(sql, values),
+            Tx::Postgres(_) => self.ask(format!("{sql} FOR UPDATE").into(), values),
         }
     }
 }
 
 impl Session for Tx {
-    async fn all(&mut self, sql: impl Into<Sql> + Send, values: Vec<Value>) -> Result<Vec<Row>, Error> {
-        let sql = sql.into();
-        match self {
-            Tx::Sqlite(turn) => Ok(turn.all(sqlite(sql, values)).await?.into_iter().map(Row::Sqlite).collect()),
-            Tx::Postgres(tx) => {
-                Ok(postgres(sql, values).fetch_all(&mut **tx).await?.into_iter().map(Row::Postgres).collect())
+    fn ask(&mut self, sql: Sql, values: Vec<Value>) -> Answer<'_, Vec<Row>> {
+        Box::pin(async move {
+            match self {
+                Tx::Sqlite(turn) => Ok(turn.all(sqlite(sql, values)).await?.into_iter().map(Row::Sqlite).collect()),
+                Tx::Postgres(tx) => {
+                    Ok(postgres(sql, values).fetch_all(&mut **tx).await?.into_iter().map(Row::Postgres).collect())
+                }
             }
-        }
+        })
     }
 }
 
@@ -406,19 +408,22 @@ impl Read {
 }
 
 impl Session for Read {
-    async fn all(&mut self, sql: impl Into<Sql> + Send, values: Vec<Value>) -> Result<Vec<Row>, Error> {
-        let sql = sql.into();
-        Ok(match self {
-            Read::Sqlite(c) => sqlite(sql, values).fetch_all(&mut **c).await?.into_iter().map(Row::Sqlite).collect(),
-            Read::SqliteSnapshot(c) => {
-                sqlite(sql, values).fetch_all(&mut **c).await?.into_iter().map(Row::Sqlite).collect()
-            }
-            Read::Postgres(c) => {
-                postgres(sql, values).fetch_all(&mut **c).await?.into_iter().map(Row::Postgres).collect()
-            }
-            Read::PostgresSnapshot(c) => {
-                postgres(sql, values).fetch_all(&mut **c).await?.into_iter().map(Row::Postgres).collect()
-            }
+    fn ask(&mut self, sql: Sql, values: Vec<Value>) -> Answer<'_, Vec<Row>> {
+        Box::pin(async move {
+            Ok(match self {
+                Read::Sqlite(c) => {
+                    sqlite(sql, values).fetch_all(&mut **c).await?.into_iter().map(Row::Sqlite).collect()
+                }
+                Read::SqliteSnapshot(c) => {
+                    sqlite(sql, values).fetch_all(&mut **c).await?.into_iter().map(Row::Sqlite).collect()
+                }
+                Read::Postgres(c) => {
+                    postgres(sql, values).fetch_all(&mut **c).await?.into_iter().map(Row::Postgres).collect()
+                }
+                Read::PostgresSnapshot(c) => {
+                    postgres(sql, values).fetch_all(&mut **c).await?.into_iter().map(Row::Postgres).collect()
+                }
+            })
         })
     }
 }

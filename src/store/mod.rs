@@ -15,6 +15,7 @@ pub mod lease;
 pub mod link;
 pub mod lookup;
 pub mod migrate;
+pub mod names;
 pub mod outbox;
 pub mod quarantine;
 pub mod run;

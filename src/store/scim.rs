@@ -5,7 +5,8 @@
 use std::collections::HashSet;
 
 use super::db::{Error, Session, Tx};
-use super::filter::{Cond, Statement};
+use super::filter::{Cond, condition};
+use super::sql::{self, Text};
 use super::value::Row;
 use crate::model::id::EntityId;
 use crate::model::kind::{Kind, Realm, Rel};
@@ -55,8 +56,8 @@ fn found(row: &Row) -> Result<Found, Error> {
 }
 
 /// `SELECT` of whatever the sight has; a caller adds conditions and order.
-fn select(sight: &Sight<'_>, what: &'static str) -> Statement {
-    let mut statement = Statement::default();
+fn select(sight: &Sight<'_>, what: &'static str) -> Text {
+    let mut statement = Text::default();
     statement.push("SELECT ").push(what);
     if what == COLUMNS {
         // No join: PostgreSQL does not lock the far side of an outer one.
@@ -71,7 +72,7 @@ fn select(sight: &Sight<'_>, what: &'static str) -> Statement {
 }
 
 /// The condition that `e` exists for the source.
-fn seen(statement: &mut Statement, sight: &Sight<'_>) {
+fn seen(statement: &mut Text, sight: &Sight<'_>) {
     statement
         .push("e.kind = ")
         .bind(sight.kind)
@@ -109,7 +110,7 @@ pub async fn page(
     limit: u64,
 ) -> Result<Vec<Found>, Error> {
     let mut statement = select(sight, COLUMNS);
-    statement.push(" AND ").condition(cond, sight).push(" ORDER BY e.id LIMIT ").bind(bounded(limit));
+    condition(statement.push(" AND "), cond, sight).push(" ORDER BY e.id LIMIT ").bind(bounded(limit));
     statement.push(" OFFSET ").bind(bounded(offset));
     session.all(statement.sql, statement.values).await?.iter().map(found).collect()
 }
@@ -123,7 +124,7 @@ pub async fn after(
     limit: u64,
 ) -> Result<Vec<Found>, Error> {
     let mut statement = select(sight, COLUMNS);
-    statement.push(" AND ").condition(cond, sight);
+    condition(statement.push(" AND "), cond, sight);
     if let Some(last) = last {
         statement.push(" AND e.id > ").bind(last);
     }
@@ -134,7 +135,7 @@ pub async fn after(
 /// How many there are.
 pub async fn count(session: &mut impl Session, sight: &Sight<'_>, cond: &Cond) -> Result<u64, Error> {
     let mut statement = select(sight, "count(*)");
-    statement.push(" AND ").condition(cond, sight);
+    condition(statement.push(" AND "), cond, sight);
     let count: i64 = session.one(statement.sql, statement.values).await?.get(0)?;
     Ok(count.unsigned_abs())
 }
@@ -166,14 +167,14 @@ pub async fn members(
     limit: u64,
 ) -> Result<Vec<Member>, Error> {
     let mut found = Vec::new();
-    for groups in groups.chunks(250) {
-        let mut statement = Statement::default();
+    for groups in groups.chunks(sql::MOST) {
+        let mut statement = Text::default();
         statement.push("SELECT m.from_id, e.id, m.target, m.attributes, e.kind FROM edge m LEFT JOIN entity e ON e.id = m.to_id AND ((");
         seen(&mut statement, &sight.of(Kind::User));
         statement.push(") OR (");
         seen(&mut statement, &sight.of(Kind::Group));
         statement.push(")) WHERE m.rel = ").bind(Rel::Member).push(" AND m.from_id IN ");
-        list(&mut statement, groups);
+        statement.list(groups.iter().copied());
         statement
             .push(" AND (e.id IS NOT NULL OR (m.source = ")
             .bind(sight.source)
@@ -213,13 +214,13 @@ pub async fn groups(
     users: &[EntityId],
 ) -> Result<Vec<(EntityId, EntityId, String)>, Error> {
     let mut found = Vec::new();
-    for users in users.chunks(250) {
-        let mut statement = Statement::default();
+    for users in users.chunks(sql::MOST) {
+        let mut statement = Text::default();
         statement
             .push("SELECT m.to_id, e.id, e.doc FROM edge m JOIN entity e ON e.id = m.from_id WHERE m.rel = ")
             .bind(Rel::Member);
         statement.push(" AND m.to_id IN ");
-        list(&mut statement, users);
+        statement.list(users.iter().copied());
         statement.push(" AND ");
         seen(&mut statement, &sight.of(Kind::Group));
         statement.push(" ORDER BY m.to_id, e.id");
@@ -229,17 +230,6 @@ pub async fn groups(
     }
     found.dedup_by(|a, b| (a.0, a.1) == (b.0, b.1));
     Ok(found)
-}
-
-/// Lists have few lengths, so that there are few texts to prepare: the last value fills up.
-fn list(statement: &mut Statement, ids: &[EntityId]) {
-    let length = [1, 16, 64, 250].into_iter().find(|length| *length >= ids.len()).unwrap_or(ids.len());
-    let filler = ids.last().copied().unwrap_or(EntityId(uuid::Uuid::nil()));
-    let filled = ids.iter().copied().chain(std::iter::repeat(filler));
-    for (at, id) in filled.take(length).enumerate() {
-        statement.push(if at == 0 { "(" } else { ", " }).bind(id);
-    }
-    statement.push(")");
 }
 
 #[cfg(test)]

@@ -1,0 +1,219 @@
+//! What a request asks: which place, under which conditions, with which body. Reads headers and bodies and judges only
+//! their form; knows no resource. Start with `Place` and `Ask`.
+
+use axum::body::Body;
+use axum::http::header;
+use axum::http::request::Parts;
+use serde_json::{Map, Value};
+
+use super::BASE;
+use crate::http::auth::Caller;
+use crate::http::state::App;
+use crate::model::kind::Kind;
+use crate::model::source::SourcePolicy;
+use crate::reconcile::Context;
+use crate::scim::error::Error;
+use crate::scim::json;
+use crate::scim::list::Query;
+use crate::scim::registry::Registry;
+use crate::scim::schema::Shape;
+use crate::store::scim::Sight;
+
+/// Bytes of a body.
+const BODY: usize = 1 << 20;
+
+/// A path under the base.
+pub enum Place<'r> {
+    Provider,
+    Schemas(Option<&'r str>),
+    Types(Option<&'r str>),
+    Collection(&'r Shape),
+    Item(&'r Shape, &'r str),
+    /// `/.search` of one type or of all.
+    Search(Vec<&'r Shape>),
+    /// Of the standard, and not served: the provider's configuration says so.
+    NotServed(&'static str),
+}
+
+impl<'r> Place<'r> {
+    /// A slash at the end counts for nothing.
+    pub fn at(registry: &'r Registry, path: &'r str) -> Option<Place<'r>> {
+        let path = path.trim_matches('/');
+        let (first, rest) = path.split_once('/').map_or((path, None), |(first, rest)| (first, Some(rest)));
+        Some(match (first, rest) {
+            ("ServiceProviderConfig", None) => Place::Provider,
+            ("Schemas", id) => Place::Schemas(id),
+            ("ResourceTypes", id) => Place::Types(id),
+            (".search", None) => Place::Search(registry.shapes.iter().collect()),
+            ("Me", None) => Place::NotServed("/Me"),
+            ("Bulk", None) => Place::NotServed("/Bulk"),
+            (segment, None) => Place::Collection(registry.at(segment)?),
+            (segment, Some(".search")) => Place::Search(vec![registry.at(segment)?]),
+            (segment, Some(id)) if !id.contains('/') => Place::Item(registry.at(segment)?, id),
+            _ => return None,
+        })
+    }
+
+    /// For the header `Allow`.
+    pub const fn allowed(&self) -> &'static str {
+        match self {
+            Place::Provider | Place::Schemas(_) | Place::Types(_) => "GET, HEAD, OPTIONS",
+            Place::Collection(_) => "GET, HEAD, OPTIONS, POST",
+            Place::Item(..) => "GET, HEAD, OPTIONS, PUT, PATCH, DELETE",
+            Place::Search(_) => "OPTIONS, POST",
+            Place::NotServed(_) => "OPTIONS",
+        }
+    }
+}
+
+/// The text of a path without its percent signs; `None` if that is no UTF-8.
+pub fn decoded(path: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let pair = [rest.next()?, rest.next()?];
+            bytes.push(u8::from_str_radix(std::str::from_utf8(&pair).ok()?, 16).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// A request of a caller who may ask.
+pub struct Ask<'a> {
+    pub app: &'a App,
+    pub policy: &'a SourcePolicy,
+    pub registry: &'a Registry,
+    /// Where the service is reached, without a slash at the end. From the configuration, never from a header.
+    pub base: String,
+    pub parts: Parts,
+    caller: &'a Caller,
+}
+
+impl<'a> Ask<'a> {
+    pub fn new(
+        app: &'a App,
+        caller: &'a Caller,
+        policy: &'a SourcePolicy,
+        registry: &'a Registry,
+        parts: Parts,
+    ) -> Ask<'a> {
+        let base = format!("{}{BASE}", app.config().server.public_url.as_str().trim_end_matches('/'));
+        Ask { app, policy, registry, base, parts, caller }
+    }
+
+    pub fn sight(&self, kind: Kind) -> Sight<'_> {
+        Sight { source: &self.policy.name, realm: self.policy.realm, own_only: self.policy.company.is_some(), kind }
+    }
+
+    pub fn context(&self) -> Context {
+        self.app.context(self.caller.actor())
+    }
+
+    pub fn query(&self) -> Result<Query, Error> {
+        let text = self.parts.uri.query().unwrap_or_default();
+        let pairs: Vec<_> = url::form_urlencoded::parse(text.as_bytes()).collect();
+        Query::from_pairs(pairs.iter().map(|(name, value)| (&**name, &**value)))
+    }
+
+    /// The JSON object of the body. A request without `Content-Type` is taken for JSON.
+    pub async fn body(&self, body: Body) -> Result<Map<String, Value>, Error> {
+        if let Some(kind) = self.parts.headers.get(header::CONTENT_TYPE) {
+            let kind = kind.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+            if !["application/scim+json", "application/json", "*/*"]
+                .iter()
+                .any(|known| kind.eq_ignore_ascii_case(known))
+            {
+                return Err(Error::MediaType);
+            }
+        }
+        let bytes = axum::body::to_bytes(body, BODY).await.map_err(|error| too_large_or_broken(&error))?;
+        json::object(&bytes)
+    }
+
+    /// Whether the client has this version already (RFC 7232 §3.2).
+    pub fn has(&self, version: i64) -> bool {
+        self.header(header::IF_NONE_MATCH).is_some_and(|tags| names(&tags, version))
+    }
+
+    /// Whether a change may go on from this version.
+    pub fn may_change(&self, version: i64) -> Result<(), Error> {
+        let other = self.header(header::IF_MATCH).is_some_and(|tags| !names(&tags, version));
+        let known = self.header(header::IF_NONE_MATCH).is_some_and(|tags| names(&tags, version));
+        if other || known { Err(Error::Precondition) } else { Ok(()) }
+    }
+
+    /// `Prefer: return=minimal` (RFC 7240).
+    pub fn prefers_minimal(&self) -> bool {
+        self.header("prefer".parse().ok()).is_some_and(|text| {
+            text.split([',', ';'])
+                .any(|word| word.trim().replace([' ', '"'], "").eq_ignore_ascii_case("return=minimal"))
+        })
+    }
+
+    fn header(&self, name: impl Into<Option<header::HeaderName>>) -> Option<String> {
+        let name = name.into()?;
+        let lines: Vec<&str> = self.parts.headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect();
+        if lines.is_empty() { None } else { Some(lines.join(",")) }
+    }
+}
+
+/// Whether a list of entity tags names the version. Weak and strong are one here: a version is counted, not digested.
+fn names(tags: &str, version: i64) -> bool {
+    tags.split(',').map(str::trim).any(|tag| {
+        let tag = tag.strip_prefix("W/").unwrap_or(tag);
+        tag == "*" || tag.trim_matches('"') == version.to_string()
+    })
+}
+
+fn too_large_or_broken(error: &axum::Error) -> Error {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(inner) = cause {
+        if inner.is::<http_body_util::LengthLimitError>() {
+            return Error::TooLarge(BODY);
+        }
+        cause = inner.source();
+    }
+    Error::InvalidSyntax("the body could not be read to its end".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scim::registry::Registries;
+
+    #[test]
+    fn tags_are_compared_by_version() {
+        for (tags, same) in [
+            ("*", true),
+            ("W/\"3\"", true),
+            ("\"3\"", true),
+            ("W/\"1\", \"3\"", true),
+            ("W/\"33\"", false),
+            ("", false),
+            ("\"\"", false),
+        ] {
+            assert_eq!(names(tags, 3), same, "{tags}");
+        }
+    }
+
+    #[test]
+    fn paths_lead_to_places_or_nowhere() {
+        let all = Registries::embedded().unwrap();
+        let registry = all.of_realm(None);
+        let allowed = |path: &str| Place::at(registry, path).map(|place| place.allowed());
+        assert_eq!(allowed("/Users"), allowed("/Groups/"));
+        assert_eq!(allowed("/Users/1"), Some("GET, HEAD, OPTIONS, PUT, PATCH, DELETE"));
+        assert_eq!(allowed("/Schemas/urn:a/b"), allowed("/ServiceProviderConfig"));
+        assert_eq!(allowed("/.search"), allowed("/Users/.search"));
+        for nowhere in ["/", "", "/Nothing", "/Users/1/2", "/users", "/Users//1"] {
+            assert_eq!(allowed(nowhere), None, "{nowhere}");
+        }
+        assert_eq!(decoded("/a%3Ab%c3%a9").as_deref(), Some("/a:bé"));
+        for bad in ["%", "%4", "%zz", "%ff"] {
+            assert_eq!(decoded(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Rows of the store -> what `scim::render` shows: the resource and its memberships, loaded for a whole page in one
+//! statement, and only where the answer shows them.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::ask::Ask;
+use super::reply::failed;
+use crate::model::id::EntityId;
+use crate::model::kind::Kind;
+use crate::scim::error::Error;
+use crate::scim::members::MEMBERS;
+use crate::scim::project::Projection;
+use crate::scim::render::{self, Link, Stored};
+use crate::scim::schema::Shape;
+use crate::store::Session;
+use crate::store::scim::{self, Found, Member};
+
+/// The resources with their groups or members, if these are shown.
+pub async fn stored(
+    session: &mut impl Session,
+    ask: &Ask<'_>,
+    shape: &Shape,
+    projection: &Projection,
+    found: Vec<Found>,
+) -> Result<Vec<Stored>, Error> {
+    let ids: Vec<EntityId> = found.iter().map(|found| found.id).collect();
+    let mut links = match shape.kind {
+        Kind::User if projection.shows("groups") => groups(session, ask, &ids).await?,
+        Kind::Group if projection.shows(MEMBERS) => members(session, ask, &ids).await?,
+        _ => HashMap::new(),
+    };
+    Ok(found
+        .into_iter()
+        .map(|found| {
+            let links = links.remove(&found.id).unwrap_or_default();
+            one(found, links)
+        })
+        .collect())
+}
+
+pub fn one(found: Found, links: Vec<Link>) -> Stored {
+    Stored {
+        id: found.id.to_string(),
+        doc: found.doc,
+        active: found.active,
+        external_id: found.external_id,
+        version: found.version,
+        created: found.created,
+        modified: found.modified,
+        links,
+    }
+}
+
+type Links = HashMap<EntityId, Vec<Link>>;
+
+async fn groups(session: &mut impl Session, ask: &Ask<'_>, users: &[EntityId]) -> Result<Links, Error> {
+    let mut links = Links::new();
+    if users.is_empty() {
+        return Ok(links);
+    }
+    for (user, group, doc) in scim::groups(session, &ask.sight(Kind::Group), users).await.map_err(failed)? {
+        let link = Link { id: group.to_string(), display: render::display_name(&doc), kind: Some(Kind::Group) };
+        links.entry(user).or_default().push(link);
+    }
+    Ok(links)
+}
+
+async fn members(session: &mut impl Session, ask: &Ask<'_>, groups: &[EntityId]) -> Result<Links, Error> {
+    let mut links = Links::new();
+    if groups.is_empty() {
+        return Ok(links);
+    }
+    for member in scim::members(session, &ask.sight(Kind::Group), groups, u64::MAX).await.map_err(failed)? {
+        links.entry(member.group).or_default().push(link(member));
+    }
+    Ok(links)
+}
+
+/// What the client said of the name is shown again; nothing else is loaded of a member.
+fn link(member: Member) -> Link {
+    let said: Value = member.attributes.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let display = said.get("display").and_then(Value::as_str).map(str::to_owned);
+    Link { id: member.value, display, kind: member.kind }
+}

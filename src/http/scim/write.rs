@@ -1,0 +1,306 @@
+//! POST, PUT, PATCH and DELETE: load and lock, pure protocol, `reconcile::apply`, commit, answer. A request that changes
+//! nothing writes nothing. Who meets another writer tries once more.
+//!
+//! What a client sends becomes its source's own saying under our id; what it puts back as it read it is no saying.
+
+use std::collections::BTreeMap;
+
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::{Map, Value};
+
+use super::ask::Ask;
+use super::link;
+use super::reply::{self, Stop};
+use crate::model::desired::{Desired, Record, Targets, Write};
+use crate::model::document::{Document, difference};
+use crate::model::id::EntityId;
+use crate::model::kind::{Kind, Rel};
+use crate::reconcile::{self, Applied};
+use crate::scim::error::Error;
+use crate::scim::members::{MEMBERS, Member};
+use crate::scim::patch::{self as patching, Operation};
+use crate::scim::project::Projection;
+use crate::scim::render;
+use crate::scim::resource::{self, Incoming};
+use crate::scim::schema::Shape;
+use crate::store::Tx;
+use crate::store::scim::{self as rows, Found};
+
+/// Members of a group up to which a PATCH is answered with all of them; above it is 204 unless attributes are asked for.
+const ECHO: usize = 1000;
+
+pub async fn create(ask: &Ask<'_>, shape: &Shape, body: &Map<String, Value>) -> Result<Response, Error> {
+    let projection = Projection::read(shape, &ask.query()?)?;
+    let incoming = resource::read(shape, body)?;
+    told_ignored(ask, &incoming.ignored);
+    let mut desired = desired(shape, ask.app.clock.entity_id(), incoming.attributes, Write::Whole);
+    if let Some(members) = incoming.members {
+        desired.relations.insert(Rel::Member, whole(members));
+    }
+    let mut result = create_once(ask, shape, &projection, &desired).await;
+    if reply::again(&result) {
+        result = create_once(ask, shape, &projection, &desired).await;
+    }
+    reply::ended(result)
+}
+
+async fn create_once(
+    ask: &Ask<'_>,
+    shape: &Shape,
+    projection: &Projection,
+    desired: &Desired,
+) -> Result<Response, Stop> {
+    let mut tx = ask.app.db.write().await?;
+    let applied = apply(ask, shape, &mut tx, Record::Present(Box::new(desired.clone()))).await?;
+    let found = outcome(&applied, external(&desired.attributes))?;
+    let location = render::location(shape, &ask.base, &found.id.to_string());
+    let etag = render::etag(found.version);
+    let text = shown(&mut tx, ask, shape, projection, found).await?;
+    commit(ask, tx, &applied).await?;
+    Ok(reply::of(reply::body(StatusCode::CREATED, text), &location, &etag))
+}
+
+pub async fn replace(ask: &Ask<'_>, shape: &Shape, id: &str, body: &Map<String, Value>) -> Result<Response, Error> {
+    let projection = Projection::read(shape, &ask.query()?)?;
+    let id = id.parse().map_err(|_| Error::NotFound)?;
+    let incoming = resource::read(shape, body)?;
+    told_ignored(ask, &incoming.ignored);
+    let mut result = replace_once(ask, shape, &projection, id, &incoming).await;
+    if reply::again(&result) {
+        result = replace_once(ask, shape, &projection, id, &incoming).await;
+    }
+    reply::ended(result)
+}
+
+async fn replace_once(
+    ask: &Ask<'_>,
+    shape: &Shape,
+    projection: &Projection,
+    id: EntityId,
+    incoming: &Incoming,
+) -> Result<Response, Stop> {
+    let mut tx = ask.app.db.write().await?;
+    let found = locked(ask, &mut tx, shape, id).await?;
+    let current = document(&found)?;
+    let after = resource::replaced(shape, &current, &incoming.attributes)?;
+    let change = changes(shape, id, &current, &after, incoming.members.clone().map(whole));
+    changed(ask, tx, shape, projection, found, change, external(&after)).await
+}
+
+pub async fn patch(ask: &Ask<'_>, shape: &Shape, id: &str, body: &Map<String, Value>) -> Result<Response, Error> {
+    let projection = Projection::read(shape, &ask.query()?)?;
+    let id = id.parse().map_err(|_| Error::NotFound)?;
+    let operations = patching::operations(body)?;
+    let mut result = patch_once(ask, shape, &projection, id, &operations).await;
+    if reply::again(&result) {
+        result = patch_once(ask, shape, &projection, id, &operations).await;
+    }
+    reply::ended(result)
+}
+
+async fn patch_once(
+    ask: &Ask<'_>,
+    shape: &Shape,
+    projection: &Projection,
+    id: EntityId,
+    operations: &[Operation],
+) -> Result<Response, Stop> {
+    let mut tx = ask.app.db.write().await?;
+    let found = locked(ask, &mut tx, shape, id).await?;
+    let current = document(&found)?;
+    let present = present(&mut tx, ask, shape, operations, &found).await?;
+    let patched = patching::apply(shape, &id.to_string(), &current, operations, &present)?;
+    told_ignored(ask, &patched.ignored);
+    let external = external(&patched.document);
+    let change = changes(shape, id, &current, &patched.document, patched.members.targets());
+    changed(ask, tx, shape, projection, found, change, external).await
+}
+
+pub async fn delete(ask: &Ask<'_>, shape: &Shape, id: &str) -> Result<Response, Error> {
+    let id: EntityId = id.parse().map_err(|_| Error::NotFound)?;
+    let mut result = delete_once(ask, shape, id).await;
+    if reply::again(&result) {
+        result = delete_once(ask, shape, id).await;
+    }
+    reply::ended(result)
+}
+
+async fn delete_once(ask: &Ask<'_>, shape: &Shape, id: EntityId) -> Result<Response, Stop> {
+    let mut tx = ask.app.db.write().await?;
+    locked(ask, &mut tx, shape, id).await?;
+    let gone = Record::Gone { kind: shape.kind, key: id.to_string() };
+    let applied = apply(ask, shape, &mut tx, gone).await?;
+    commit(ask, tx, &applied).await?;
+    Ok(reply::empty(StatusCode::NO_CONTENT))
+}
+
+/// Applies a change, commits and answers. Without a change nothing is written, not even a version.
+async fn changed(
+    ask: &Ask<'_>,
+    mut tx: Tx,
+    shape: &Shape,
+    projection: &Projection,
+    found: Found,
+    change: Option<Desired>,
+    external: Option<String>,
+) -> Result<Response, Stop> {
+    let mut applied = Applied::default();
+    let mut now = found;
+    if let Some(change) = change {
+        applied = apply(ask, shape, &mut tx, Record::Present(Box::new(change))).await?;
+        now = outcome(&applied, external)?;
+    }
+    let location = render::location(shape, &ask.base, &now.id.to_string());
+    let etag = render::etag(now.version);
+    let answer = if ask.prefers_minimal() { None } else { answer(&mut tx, ask, shape, projection, now).await? };
+    commit(ask, tx, &applied).await?;
+    let response = match answer {
+        Some(text) => reply::body(StatusCode::OK, text),
+        None => reply::empty(StatusCode::NO_CONTENT),
+    };
+    Ok(reply::of(response, &location, &etag))
+}
+
+/// The body of the answer, unless the group is so large that nobody wants to read it.
+async fn answer(
+    tx: &mut Tx,
+    ask: &Ask<'_>,
+    shape: &Shape,
+    projection: &Projection,
+    found: Found,
+) -> Result<Option<String>, Stop> {
+    if shape.kind == Kind::Group && projection.is_all() {
+        let some = rows::members(tx, &ask.sight(shape.kind), &[found.id], ECHO as u64 + 1).await?;
+        if some.len() > ECHO {
+            return Ok(None);
+        }
+    }
+    shown(tx, ask, shape, projection, found).await.map(Some)
+}
+
+/// The resource as text.
+async fn shown(
+    tx: &mut Tx,
+    ask: &Ask<'_>,
+    shape: &Shape,
+    projection: &Projection,
+    found: Found,
+) -> Result<String, Stop> {
+    let stored = link::stored(tx, ask, shape, projection, vec![found]).await?.pop().ok_or(Error::Internal)?;
+    Ok(render::resource(shape, &ask.base, &stored, projection)?)
+}
+
+/// The resource as it stands, kept from others till the end, in the version that the client expects.
+async fn locked(ask: &Ask<'_>, tx: &mut Tx, shape: &Shape, id: EntityId) -> Result<Found, Stop> {
+    let found = rows::lock(tx, &ask.sight(shape.kind), id).await?.ok_or(Error::NotFound)?;
+    ask.may_change(found.version)?;
+    Ok(found)
+}
+
+/// What the client has read: the merged document, its own name for it, and whether it is active.
+fn document(found: &Found) -> Result<Document, Error> {
+    let mut document: Document = serde_json::from_str(&found.doc).map_err(|_| Error::Internal)?;
+    if let Some(external) = &found.external_id {
+        document.insert("externalId".to_owned(), Value::String(external.clone()));
+    }
+    document.entry("active").or_insert(Value::Bool(found.active));
+    Ok(document)
+}
+
+/// The client's own name for it.
+fn external(document: &Document) -> Option<String> {
+    document.get("externalId").and_then(Value::as_str).map(str::to_owned)
+}
+
+/// The members, where an operation asks for more of them than their ids.
+async fn present(
+    tx: &mut Tx,
+    ask: &Ask<'_>,
+    shape: &Shape,
+    operations: &[Operation],
+    found: &Found,
+) -> Result<Vec<Map<String, Value>>, Stop> {
+    if !patching::needs_members(shape, operations) {
+        return Ok(Vec::new());
+    }
+    let stored = link::stored(tx, ask, shape, &Projection::default(), vec![found.clone()]).await?;
+    let stored = stored.first().ok_or(Error::Internal)?;
+    let mut resource = render::value(shape, &ask.base, stored)?;
+    let members = resource.remove(MEMBERS).unwrap_or_default();
+    Ok(serde_json::from_value(members).map_err(|_| Error::Internal)?)
+}
+
+fn desired(shape: &Shape, id: EntityId, attributes: Document, write: Write) -> Desired {
+    Desired {
+        kind: shape.kind,
+        key: id.to_string(),
+        realm: None,
+        alias: None,
+        attributes,
+        write,
+        relations: BTreeMap::new(),
+        digest: None,
+    }
+}
+
+/// Only what differs from what was read is said.
+fn changes(
+    shape: &Shape,
+    id: EntityId,
+    current: &Document,
+    after: &Document,
+    members: Option<Targets>,
+) -> Option<Desired> {
+    let leaves = difference(current, after);
+    if leaves.is_empty() && members.is_none() {
+        return None;
+    }
+    let mut desired = desired(shape, id, leaves, Write::Merge);
+    desired.relations.extend(members.map(|members| (Rel::Member, members)));
+    Some(desired)
+}
+
+fn whole(members: Vec<Member>) -> Targets {
+    Targets::Whole(members.into_iter().map(Member::target).collect())
+}
+
+/// One record to the engine; what it refuses is the client's to mend.
+async fn apply(ask: &Ask<'_>, shape: &Shape, tx: &mut Tx, record: Record) -> Result<Applied, Stop> {
+    let applied = reconcile::apply(tx, &ask.context(), ask.policy, vec![record]).await?;
+    let refused = applied.refused().next().map(|(_, refusal)| reply::refused(shape, refusal));
+    refused.map_or(Ok(applied), |error| Err(error.into()))
+}
+
+/// The entity as the engine left it.
+fn outcome(applied: &Applied, external_id: Option<String>) -> Result<Found, Error> {
+    let entity = applied.entity().ok_or(Error::Internal)?;
+    Ok(Found {
+        id: entity.id,
+        active: entity.active,
+        version: entity.version,
+        created: entity.created,
+        modified: entity.modified,
+        doc: serde_json::to_string(&entity.doc).map_err(|_| Error::Internal)?,
+        external_id,
+    })
+}
+
+async fn commit(ask: &Ask<'_>, tx: Tx, applied: &Applied) -> Result<(), Stop> {
+    tx.commit().await?;
+    if applied.wake {
+        ask.app.wake.deliver();
+    }
+    Ok(())
+}
+
+/// Names that nobody knows are worth a line: mostly a wrong mapping at the identity provider.
+fn told_ignored(ask: &Ask<'_>, ignored: &[String]) {
+    if !ignored.is_empty() {
+        tracing::warn!(
+            source = ask.policy.name,
+            attributes = ignored.join(", "),
+            "SCIM attributes that are in no schema were ignored"
+        );
+    }
+}
