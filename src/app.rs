@@ -223,6 +223,8 @@ fn start_tasks(app: &App, world: &World, tasks: &TaskTracker) {
     let used = app.clone();
     let work = move |world| housekeeping::uses(world, used.take_uses());
     tasks.spawn(tasks::repeat(world.clone(), beat("token_uses", 60, never()), work));
+    tasks.spawn(tasks::repeat(world.clone(), beat("deliver", 15, world.deliver.clone()), tasks::deliver::run));
+    tasks.spawn(tasks::repeat(world.clone(), beat("expire", 300, never()), tasks::expire::run));
     tasks.spawn(tasks::repeat(world.clone(), beat("checkpoint", 300, never()), housekeeping::checkpoint));
 }
 

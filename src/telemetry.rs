@@ -26,6 +26,7 @@ pub const RELOAD_OK: &str = "config_last_reload_success";
 pub const BUILD_INFO: &str = "build_info";
 pub const TASK_RUNS: &str = "task_runs_total";
 pub const TASK_DURATION: &str = "task_duration_seconds";
+pub const MAIL_SENT: &str = "mail_sent_total";
 
 const HELP: &[(&str, &str)] = &[
     (HTTP_REQUESTS, "Requests answered, by route, method and status code"),
@@ -38,6 +39,7 @@ const HELP: &[(&str, &str)] = &[
     (RELOAD_OK, "1 when the last reload of the configuration was taken, 0 when it was refused"),
     (BUILD_INFO, "1, with the version"),
     (TASK_RUNS, "Runs of background tasks, by task and outcome"),
+    (MAIL_SENT, "Mails that came to an end, by result: sent, failed, indeterminate, skipped"),
     (TASK_DURATION, "How long a run of a background task took"),
 ];
 

@@ -61,7 +61,7 @@ pub struct LinkData {
     /// The company's name as it was when the invitation was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub company: Option<String>,
-    /// Who invited: a journal actor.
+    /// The name of the person who invited, as the mail shows it; the actor stands in the journal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inviter: Option<String>,
     /// How the person logs in, where it is known already.

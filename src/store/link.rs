@@ -145,6 +145,12 @@ pub async fn end_of(tx: &mut Tx, entity: EntityId, purpose: Purpose, state: Link
     tx.execute(SQL, values![state.as_str(), entity, purpose.as_str()]).await
 }
 
+/// Whether `expire` has work: so that a pass without work writes nothing.
+pub async fn has_expired(session: &mut impl Session, now: Millis) -> Result<bool, Error> {
+    const SQL: &str = "SELECT id FROM link WHERE state IN ('pending', 'sent') AND expires <= $1 LIMIT 1";
+    Ok(session.optional(SQL.to_owned(), values![now]).await?.is_some())
+}
+
 /// Marks what ran out as expired: for lists; `consume` looks at the time itself. Returns how many.
 pub async fn expire(tx: &mut Tx, now: Millis) -> Result<u64, Error> {
     const SQL: &str = "UPDATE link SET state = 'expired' WHERE state IN ('pending', 'sent') AND expires <= $1";

@@ -109,6 +109,13 @@ pub async fn requeue(tx: &mut Tx, id: &str, now: Millis) -> Result<bool, Error> 
     Ok(tx.execute(SQL, values![now, id]).await? == 1)
 }
 
+/// Whether `abandon` has work: so that a pass without work writes nothing.
+pub async fn has_abandoned(session: &mut impl Session, now: Millis) -> Result<bool, Error> {
+    const SQL: &str = "SELECT id FROM outbox WHERE state = 'sending' AND lease_until IS NOT NULL AND lease_until <= $1 \
+                       LIMIT 1";
+    Ok(session.optional(SQL.to_owned(), values![now]).await?.is_some())
+}
+
 /// Rows whose holder went away in the middle of the delivery: nobody knows whether they were delivered.
 pub async fn abandon(tx: &mut Tx, now: Millis) -> Result<u64, Error> {
     const SQL: &str = "UPDATE outbox SET state = 'indeterminate', ended = $1, lease_until = NULL, \
@@ -134,10 +141,11 @@ pub async fn list(session: &mut impl Session, state: Option<OutboxState>, limit:
 
 /// (state, rows) and when the longest waiting queued row was written.
 pub async fn depth(session: &mut impl Session) -> Result<(Vec<(String, i64)>, Option<Millis>), Error> {
-    let rows = session.all("SELECT state, count(*) FROM outbox GROUP BY state ORDER BY state", values![]).await?;
+    let rows =
+        session.all("SELECT state, count(*) FROM outbox GROUP BY state ORDER BY state".to_owned(), values![]).await?;
     let counts = rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect::<Result<_, Error>>()?;
     const OLDEST: &str = "SELECT min(created) FROM outbox WHERE state = 'queued'";
-    let oldest: Option<i64> = session.one(OLDEST, values![]).await?.get(0)?;
+    let oldest: Option<i64> = session.one(OLDEST.to_owned(), values![]).await?.get(0)?;
     Ok((counts, oldest.map(Millis)))
 }
 

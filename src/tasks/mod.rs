@@ -2,6 +2,8 @@
 //! woken or its time came. `repeat` is the runner; every task is a file with an async function `World -> Result`.
 //! A task that fails is tried again at its next tick, with the reason in the log: the others are not touched.
 
+pub mod deliver;
+pub mod expire;
 pub mod housekeeping;
 pub mod leader;
 pub use crate::config::schedule;
