@@ -321,6 +321,7 @@ mod tests {
     use super::*;
     use crate::demo::mail::{Catcher, Does, Moment, Options, Script};
     use crate::model::invitation::{INVITATION_LIFE, LinkData, LinkState, Role};
+    use crate::reconcile::Context;
     use crate::store::testing::{NOW, both};
     use crate::tasks::Leader;
     use crate::telemetry::Board;
@@ -344,10 +345,13 @@ mod tests {
             ca.display()
         ));
         let (sender, config) = watch::channel(Arc::new(config.unwrap()));
+        let context = Context::new(Clock::fixed(NOW, 4), Arc::default(), "test");
+        let (_, engine) = watch::channel(context);
         let world = World {
             db,
             clock: Clock::fixed(NOW, 4),
             config,
+            engine,
             board: Board::default(),
             deliver: Arc::new(Notify::new()),
             stop: CancellationToken::new(),
