@@ -134,7 +134,8 @@ impl App {
 
 fn context(clock: &Clock, config: &Config) -> Context {
     let policies = Policies::new(config.policies().map(|policy| SourcePolicy::clone(policy)));
-    Context::new(clock.clone(), Arc::new(policies.with_profiles(config.profiles.clone())), "musterd")
+    let policies = policies.with_profiles(config.profiles.clone()).with_catalogue(config.catalogue.clone());
+    Context::new(clock.clone(), Arc::new(policies), "musterd")
 }
 
 /// Wakes the tasks after a commit that gives them work. Waking is never needed for being right (every task also ticks),

@@ -84,7 +84,8 @@ pub struct Fault {
     pub message: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// `default()` knows no licence.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Catalogue {
     tiers: Vec<String>,
     families: Vec<Family>,

@@ -40,6 +40,8 @@ pub enum Refusal {
     NotAnAgent,
     /// The account lacks what its profile needs (R5).
     Incomplete,
+    /// The account is deactivated.
+    Inactive,
     /// All seats are taken; the wish waits.
     PoolEmpty { product: String },
 }

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::context::{Context, run_of_day};
 use super::plan::{Planned, plan};
 use super::world::World;
-use super::{Applied, Batch, Error, MOST_RECORDS, Overruled, Touched, scope, write};
-use crate::model::change::{Change, Entry, Op};
+use super::{Applied, Batch, Error, MOST_RECORDS, Overruled, Touched, licence, scope, write};
+use crate::model::change::{Change, Op};
 use crate::model::desired::Record;
 use crate::model::document::{self, Document};
 use crate::model::entity::{Entity, State, derive};
@@ -44,7 +44,9 @@ pub(super) async fn apply_while(
     tell_overruled(&mut planned, &batch);
     let touched = write::write(tx, &batch, &planned).await.map_err(raced)?;
     follow(tx, &touched).await?;
-    let changes = planned.changes;
+    let mut changes = planned.changes;
+    let of = write::Noted { source: &source.name, kind: source.kind.into(), run, at };
+    changes.extend(licence::follow(tx, cx, &of, &touched).await?);
     Ok(Applied {
         run: (!changes.is_empty()).then_some(run),
         wake: !touched.is_empty(),
@@ -167,11 +169,10 @@ pub async fn block(
         after: document::difference(&old, &new),
     };
     let run = cx.run.unwrap_or_else(|| run_of_day(&source.name, at));
-    if cx.run.is_none() && !cx.is_open(run) {
-        store::run::open(tx, run, &source.name, source.kind.into(), at).await?;
-        cx.opened(run);
-    }
-    let entry = Entry { seq: cx.clock.seq(), run, at, actor: cx.actor.clone(), change: change.clone() };
-    store::journal::append(tx, &[entry]).await?;
+    let of = write::Noted { source: &source.name, kind: source.kind.into(), run, at };
+    write::note(tx, cx, &of, std::slice::from_ref(&change)).await?;
+    let touched = Touched { entities: vec![(Some(before), now)], edges: Vec::new() };
+    follow(tx, &touched).await?;
+    licence::follow(tx, cx, &of, &touched).await?;
     Ok(Some(change))
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sha2::{Digest as _, Sha256};
 
 use crate::clock::Clock;
+use crate::model::catalogue::Catalogue;
 use crate::model::id::RunId;
 use crate::model::profile::Profiles;
 use crate::model::source::{SourceKind, SourcePolicy};
@@ -72,17 +73,25 @@ pub fn run_of_day(source: &str, at: Millis) -> RunId {
 pub struct Policies {
     by_name: BTreeMap<String, SourcePolicy>,
     pub profiles: Profiles,
+    /// What licences there are; an empty one knows none.
+    pub catalogue: Arc<Catalogue>,
 }
 
 impl Policies {
     pub fn new(sources: impl IntoIterator<Item = SourcePolicy>) -> Policies {
         let by_name = sources.into_iter().map(|source| (source.name.clone(), source)).collect();
-        Policies { by_name, profiles: Profiles::default() }
+        Policies { by_name, ..Policies::default() }
     }
 
     #[must_use]
     pub fn with_profiles(mut self, profiles: Profiles) -> Policies {
         self.profiles = profiles;
+        self
+    }
+
+    #[must_use]
+    pub fn with_catalogue(mut self, catalogue: Arc<Catalogue>) -> Policies {
+        self.catalogue = catalogue;
         self
     }
 

@@ -16,6 +16,9 @@ mod edges;
 mod guard;
 mod known;
 mod ledger;
+pub mod licence;
+#[cfg(test)]
+mod licence_tests;
 mod merge;
 mod overlay;
 mod plan;

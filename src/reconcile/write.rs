@@ -7,12 +7,13 @@ use super::context::Context;
 use super::plan::{Planned, new_handles};
 use super::world::{Thing, World};
 use super::{Batch, EdgeChange, Error, Touched};
-use crate::model::change::Entry;
+use crate::model::change::{Change, Entry};
 use crate::model::desired::Ref;
 use crate::model::entity::{Assertion, Entity, State, derive};
-use crate::model::id::EntityId;
+use crate::model::id::{EntityId, RunId};
 use crate::model::kind::{Kind, Realm};
 use crate::model::run::RunKind;
+use crate::model::time::Millis;
 use crate::store::edge::Edge;
 use crate::store::entity::Stored;
 use crate::store::lookup::Lookup;
@@ -292,25 +293,35 @@ async fn arrivals(tx: &mut Tx, batch: &Batch<'_>, things: &[&Thing], touched: &m
 }
 
 async fn journal(tx: &mut Tx, batch: &Batch<'_>, planned: &Planned) -> Result<(), Error> {
-    if planned.changes.is_empty() {
+    let of = Noted { source: &batch.source.name, kind: batch.source.kind.into(), run: batch.run, at: batch.at };
+    note(tx, batch.cx, &of, &planned.changes).await
+}
+
+/// Where changes belong to.
+pub(super) struct Noted<'a> {
+    pub source: &'a str,
+    pub kind: RunKind,
+    pub run: RunId,
+    pub at: Millis,
+}
+
+/// Journal rows in the transaction of the changes; the run of the day is opened by its first change.
+pub(super) async fn note(tx: &mut Tx, cx: &Context, of: &Noted<'_>, changes: &[Change]) -> Result<(), Error> {
+    if changes.is_empty() {
         return Ok(());
     }
-    let Context { clock, actor, .. } = batch.cx;
-    if batch.cx.run.is_none() && !batch.cx.is_open(batch.run) {
-        store::run::open(tx, batch.run, &batch.source.name, RunKind::from(batch.source.kind), batch.at).await?;
-        batch.cx.opened(batch.run);
+    if cx.run.is_none() && !cx.is_open(of.run) {
+        store::run::open(tx, of.run, of.source, of.kind, of.at).await?;
+        cx.opened(of.run);
     }
-    let entries: Vec<Entry> = planned
-        .changes
-        .iter()
-        .map(|change| Entry {
-            seq: clock.seq(),
-            run: batch.run,
-            at: batch.at,
-            actor: actor.clone(),
-            change: change.clone(),
-        })
-        .collect();
+    let entry = |change: &Change| Entry {
+        seq: cx.clock.seq(),
+        run: of.run,
+        at: of.at,
+        actor: cx.actor.clone(),
+        change: change.clone(),
+    };
+    let entries: Vec<Entry> = changes.iter().map(entry).collect();
     Ok(store::journal::append(tx, &entries).await?)
 }
 

@@ -12,6 +12,7 @@ pub mod filter;
 mod group;
 pub mod journal;
 pub mod lease;
+pub mod licence;
 pub mod link;
 pub mod lookup;
 pub mod migrate;

@@ -26,8 +26,12 @@ pub async fn put_full(tx: &mut Tx, kind: Kind, n: u64, realm: &str, flags: i64, 
 }
 
 pub async fn stand(tx: &mut Tx, n: u64, active: bool, state: State) {
+    stand_id(tx, id(n), active, state).await;
+}
+
+pub async fn stand_id(tx: &mut Tx, id: EntityId, active: bool, state: State) {
     const SQL: &str = "UPDATE entity SET active = $2, state = $3 WHERE id = $1";
-    tx.execute(SQL, values![id(n), active, state.as_str()]).await.expect("a state");
+    tx.execute(SQL, values![id, active, state.as_str()]).await.expect("a state");
 }
 
 pub async fn link(tx: &mut Tx, rel: Rel, from: u64, to: u64, source: &str) {
