@@ -267,7 +267,7 @@ impl Auth {
                 },
                 token: "access_token".to_owned(),
                 expires_in: Some("expires_in".to_owned()),
-                lifetime: section.duration("lifetime", Duration::from_secs(600)),
+                lifetime: section.duration("lifetime", Duration::from_mins(10)),
                 header: "Authorization".to_owned(),
                 value: "Bearer {{ token }}".to_owned(),
             },
@@ -275,7 +275,7 @@ impl Auth {
                 request: Request::read(&section.section("request"), Method::Post),
                 token: section.required("token"),
                 expires_in: section.text("expires_in"),
-                lifetime: section.duration("lifetime", Duration::from_secs(600)),
+                lifetime: section.duration("lifetime", Duration::from_mins(10)),
                 header: section.required("header"),
                 value: section.text_or("value", "{{ token }}"),
             },
@@ -311,7 +311,7 @@ impl Limits {
             concurrency: section.integer("concurrency", 1..=32, 4),
             requests: section.integer("requests", 1..=100_000, 50),
             period: section.duration("period", Duration::from_secs(1)),
-            timeout: section.duration("timeout", Duration::from_secs(60)),
+            timeout: section.duration("timeout", Duration::from_mins(1)),
             body_mib: section.integer("body_mib", 1..=1024, 32),
             pages: section.integer("pages", 1..=10_000_000, 100_000),
         }
@@ -320,9 +320,12 @@ impl Limits {
 
 impl Errors {
     fn read(section: &Section<'_>) -> Errors {
-        let statuses = |key: &str, default: &[u16]| match section.has(key) {
-            true => section.words::<Status>(key).into_iter().map(|status| status.0).collect(),
-            false => default.to_vec(),
+        let statuses = |key: &str, default: &[u16]| {
+            if section.has(key) {
+                section.words::<Status>(key).into_iter().map(|status| status.0).collect()
+            } else {
+                default.to_vec()
+            }
         };
         Errors {
             retry: statuses("retry", &[408, 429, 500, 502, 503, 504]),
@@ -330,7 +333,7 @@ impl Errors {
             rescan: statuses("rescan", &[410]),
             attempts: section.integer("attempts", 1..=20, 5),
             wait: section.duration("wait", Duration::from_secs(1)),
-            max_wait: section.duration("max_wait", Duration::from_secs(120)),
+            max_wait: section.duration("max_wait", Duration::from_mins(2)),
         }
     }
 }
@@ -441,7 +444,7 @@ impl Cursor {
             field,
             parse: section.text("parse"),
             format: section.text("format"),
-            look_back: section.duration("look_back", Duration::from_secs(300)),
+            look_back: section.duration("look_back", Duration::from_mins(5)),
         }
     }
 }

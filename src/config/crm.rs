@@ -49,7 +49,7 @@ impl Crm {
         let secret = section.secret("secret");
         let username = section.text("username");
         let ca_file = section.path_of("ca_file");
-        let full_every = section.duration("full_every", Duration::from_secs(7 * 86_400));
+        let full_every = section.duration("full_every", Duration::from_hours(7 * 24));
         let (variables, tables) = (section.value("variables"), section.value("tables"));
         let connector = connector?;
         let variables = over(section, "variables", &connector.variables, variables);

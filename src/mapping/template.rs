@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::filters;
 
 /// Compiled once.
-pub struct Template(Environment<'static>);
+pub struct Template(Box<Environment<'static>>);
 
 const NAME: &str = "template";
 
@@ -15,7 +15,7 @@ impl Template {
     pub fn parse(text: &str) -> Result<Template, String> {
         let mut env = filters::environment();
         env.add_template_owned(NAME, text.to_owned()).map_err(told)?;
-        Ok(Template(env))
+        Ok(Template(Box::new(env)))
     }
 
     pub fn render(&self, context: &Map<String, Value>) -> Result<String, String> {

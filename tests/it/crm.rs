@@ -1,2 +1,8 @@
 //! Stories of CRM polls and pushed records: the connector against an HTTP server, NDJSON into the API.
-//! The connector's rules are tested in `src/sources/crm`.
+//! The connector's rules are tested in `src/sources/crm`. `reader` is about what is read, `manners` about servers that
+//! misbehave, `real` about Request Tracker itself; these need no database.
+
+mod desk;
+mod manners;
+mod reader;
+mod real;

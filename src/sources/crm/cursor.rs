@@ -49,7 +49,7 @@ fn fingerprint(settings: &Crm) -> String {
         settings.url, settings.connector, settings.variables, settings.tables, settings.zone
     );
     let digest = crate::mapping::digest::cut(text.as_bytes());
-    digest.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:032x}", u128::from_be_bytes(digest.0))
 }
 
 /// The time of the last change of a record; `None` where the vendor leaves it out (a record that was never changed).
