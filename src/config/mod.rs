@@ -10,6 +10,7 @@ pub mod ldap;
 pub mod licences;
 pub mod mail;
 mod profile;
+pub mod push;
 pub mod read;
 pub mod schedule;
 mod secret;

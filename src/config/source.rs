@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::crm::Crm;
 use super::ldap::{self, Ldap};
+use super::push::Push;
 use super::read::Section;
 use super::schedule::Schedule;
 use crate::model::fold;
@@ -26,7 +27,7 @@ pub enum Body {
     Scim,
     Ldap(Box<Ldap>),
     Crm(Box<Crm>),
-    Push,
+    Push(Push),
     Operator,
 }
 
@@ -56,8 +57,8 @@ fn read(name: &str, section: &Section<'_>) -> Source {
         SourceKind::Scim => Body::Scim,
         SourceKind::Ldap => Body::Ldap(Box::new(ldap::read(section))),
         // After a fault the placeholder is never seen.
-        SourceKind::Crm => Crm::read(section).map_or(Body::Push, |crm| Body::Crm(Box::new(crm))),
-        SourceKind::Push => Body::Push,
+        SourceKind::Crm => Crm::read(section).map_or(Body::Operator, |crm| Body::Crm(Box::new(crm))),
+        SourceKind::Push => Body::Push(Push::read(section)),
         SourceKind::Operator => Body::Operator,
     };
     let polled = matches!(kind, SourceKind::Ldap | SourceKind::Crm);

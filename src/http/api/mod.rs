@@ -3,6 +3,7 @@
 //! Never SQL here (that is `store`), never a change of people other than through `reconcile`. Start with `routes`.
 
 pub mod extract;
+pub mod records;
 pub mod visibility;
 
 use axum::Router;
@@ -18,7 +19,7 @@ pub const LONGEST_PAGE: usize = 250;
 
 /// To be nested under `/api/v1`, behind `auth::layer`.
 pub fn routes() -> Router<App> {
-    Router::new().merge(visibility::routes())
+    Router::new().merge(records::routes()).merge(visibility::routes())
 }
 
 /// A customer's own source knows only its company; what is asked here spans all of them.
