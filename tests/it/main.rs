@@ -4,6 +4,7 @@
 
 mod support;
 
+mod conformance;
 mod crash;
 mod crm;
 mod daemon;
