@@ -20,10 +20,14 @@ pub mod licence;
 #[cfg(test)]
 mod licence_tests;
 mod merge;
+#[cfg(test)]
+mod model_tests;
 mod overlay;
 mod plan;
 mod report;
 pub mod run;
+#[cfg(test)]
+mod run_tests;
 pub mod scope;
 mod spool;
 mod survey;

@@ -83,3 +83,34 @@ mod tests {
         }
     }
 }
+
+/// Every row of the tables that a run of the engine may write, as text, but for the status lines of sources. Two equal
+/// dumps: nothing was written in between (B5).
+pub async fn dump(db: &Db) -> Vec<String> {
+    const TABLES: [(&str, &[&str]); 11] = [
+        ("entity", &["id", "state", "active", "version", "modified", "gone_at", "login_key", "doc"]),
+        ("assertion", &["source", "key", "entity_id", "alias", "external_id", "doc", "ended", "run_id", "at"]),
+        ("lookup", &["kind", "name", "value", "entity_id"]),
+        ("edge", &["rel", "from_id", "source", "target", "to_id", "attributes"]),
+        ("ticket_scope", &["scope_id", "created", "ticket_id"]),
+        ("run", &["id", "state", "ended", "counts"]),
+        ("run_item", &["run_id", "seq", "record", "version"]),
+        ("journal", &["seq", "run_id", "at", "entity_id", "data"]),
+        ("quarantine", &["source", "kind", "key", "run_id", "at", "reason"]),
+        ("outbox", &["id", "state"]),
+        ("licence", &["entity_id", "state", "since"]),
+    ];
+    let mut read = db.read().await.expect("a connection");
+    let mut rows = Vec::new();
+    for (table, columns) in TABLES {
+        let texts: Vec<String> =
+            columns.iter().map(|column| format!("COALESCE(CAST({column} AS TEXT), '-')")).collect();
+        let sql = format!("SELECT {} AS line FROM {table}", texts.join(" || '|' || "));
+        for row in super::Session::all(&mut read, sql, Vec::new()).await.expect("rows") {
+            let line: String = row.get(0).expect("a line");
+            rows.push(format!("{table}: {line}"));
+        }
+    }
+    rows.sort();
+    rows
+}

@@ -1,0 +1,350 @@
+//! Long reads on both databases: previews, guards, incomplete reads, second runs. Only for tests. Start with `read`.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::apply_tests::{World, policy, present, says, user};
+use super::{End, Error, Mode, Report, approve, known, run, why};
+use crate::model::desired::{Chunk, Digest, End as ReadEnd, Known, Record, Ref, Scope, Targets};
+use crate::model::entity::State;
+use crate::model::kind::{Kind, Rel};
+use crate::model::run::RunState;
+use crate::model::source::{Absence, SourceKind};
+use crate::store::testing::{both, dump};
+use crate::store::{self, Db};
+
+const KINDS: [Kind; 2] = [Kind::User, Kind::Group];
+
+/// A reader that says these records and ends so. Records whose digest is known are told as `Same`, as readers do.
+async fn read(
+    world: &World,
+    source: &str,
+    records: Vec<Record>,
+    end: Option<ReadEnd>,
+    mode: Mode,
+) -> Result<Report, Error> {
+    let known = Arc::new(known(&world.db, source).await?);
+    let (tx, rx) = mpsc::channel(2);
+    let compare = Arc::clone(&known);
+    let reader = tokio::spawn(async move {
+        let mut left = records.into_iter().map(|record| match &record {
+            Record::Present(desired) => match &desired.digest {
+                Some(digest) if compare.is(desired.kind, &desired.key, digest) => {
+                    Record::Same { kind: desired.kind, key: desired.key.clone() }
+                }
+                _ => record,
+            },
+            _ => record,
+        });
+        loop {
+            let chunk: Vec<Record> = left.by_ref().take(100).collect();
+            if chunk.is_empty() {
+                break;
+            }
+            tx.send(Chunk::Records(chunk)).await.unwrap();
+        }
+        if let Some(end) = end {
+            tx.send(Chunk::End(end)).await.unwrap();
+        }
+    });
+    let policy = world.cx.policies.get(source).unwrap();
+    let report = run(&world.db, &world.cx, policy, rx, known, mode).await;
+    reader.await.unwrap();
+    report
+}
+
+fn complete() -> Option<ReadEnd> {
+    Some(ReadEnd::Complete { cursor: Some("c1".to_owned()), kinds: KINDS.to_vec(), scope: Scope::Whole })
+}
+
+const SYNC: Mode = Mode::Sync { expect: None };
+
+async fn sync(world: &World, records: Vec<Record>) -> Report {
+    read(world, "ldap", records, complete(), SYNC).await.unwrap()
+}
+
+/// `n` people and one group of all of them.
+fn people(numbers: impl IntoIterator<Item = u32>) -> Vec<Record> {
+    let numbers: Vec<u32> = numbers.into_iter().collect();
+    let mut group = says(Kind::Group, "staff", json!({"displayName": "Staff"}));
+    let member = |n: &u32| Ref::Alias(format!("uid={n}")).into();
+    group.relations.insert(Rel::Member, Targets::Whole(numbers.iter().map(member).collect()));
+    let mut records = vec![present(group)];
+    for n in numbers {
+        let mut desired = user(&format!("k{n}"), &format!("u{n}"));
+        desired.alias = Some(format!("uid={n}"));
+        desired.digest = Some(Digest([n.to_le_bytes()[0] | 1; 16]));
+        records.push(present(desired));
+    }
+    records
+}
+
+fn files(db: &Db) -> Option<(Vec<u8>, Vec<u8>)> {
+    let Db::Sqlite { file, .. } = db else { return None };
+    let mut wal = file.as_os_str().to_owned();
+    wal.push("-wal");
+    Some((std::fs::read(file).unwrap(), std::fs::read(wal).unwrap_or_default()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b01_a_plan_writes_nothing_and_a_sync_does_exactly_that() {
+    both(|db| async move {
+        let world = World::new(db);
+        sync(&world, people(0..650)).await;
+        world.one("hr", user("h3", "u3")).await;
+        // Renames, a swap of logins over two pieces, changes, one gone, one made anew, a new one, one that is nobody's.
+        let mut next = people((1..650).chain(700..703));
+        for record in &mut next {
+            let Record::Present(desired) = record else { continue };
+            let login = match desired.key.as_str() {
+                "k3" => "u600",
+                "k600" => "u3",
+                "k7" => {
+                    desired.alias = Some("uid=77777".to_owned());
+                    "u7"
+                }
+                "k9" => {
+                    desired.key = "k9-again".to_owned();
+                    "u9"
+                }
+                "k11" => {
+                    desired.attributes.insert("title".to_owned(), json!("Dr"));
+                    "u11"
+                }
+                "k702" => "u12",
+                _ => continue,
+            };
+            desired.digest = None;
+            desired.attributes.insert("userName".to_owned(), json!(login));
+        }
+        let before = (dump(&world.db).await, files(&world.db));
+        let plan = read(&world, "ldap", next.clone(), complete(), Mode::Plan).await.unwrap();
+        assert_eq!(before, (dump(&world.db).await, files(&world.db)), "a preview writes nothing");
+        assert_eq!(
+            (plan.state, plan.changes.len() as u64),
+            (End::Planned, plan.counts["update"] + 5),
+            "{:?}",
+            plan.counts
+        );
+        assert!(plan.changes.iter().all(|change| change.entity.is_some() == (change.op.as_str() != "create")));
+
+        let wrong = Mode::Sync { expect: Some("00".to_owned()) };
+        assert!(matches!(read(&world, "ldap", next.clone(), complete(), wrong).await, Err(Error::NotExpected { .. })));
+        assert_eq!(before.0, dump(&world.db).await);
+        let right = Mode::Sync { expect: Some(plan.digest.clone()) };
+        let done = read(&world, "ldap", next, complete(), right).await.unwrap();
+        assert_eq!((done.state, &done.digest), (End::Done, &plan.digest));
+        assert_eq!(done.counts, plan.counts);
+        let key = store::assertion::by_key(&mut world.db.read().await.unwrap(), "ldap", Kind::User, "k9-again")
+            .await
+            .unwrap();
+        assert!(world.get(key.unwrap().entity).await.active, "made anew under another key, the same person");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b05_a_second_run_writes_nothing_but_the_status_line() {
+    both(|db| async move {
+        let world = World::new(db);
+        let mut records = people(0..30);
+        records.push(Record::Bad {
+            kind: Some(Kind::User),
+            key: Some("odd".to_owned()),
+            reason: "no login".to_owned(),
+        });
+        let first = sync(&world, records.clone()).await;
+        assert_eq!((first.counts["create"], first.counts["bad"]), (31, 1));
+        let before = dump(&world.db).await;
+        world.cx.clock.advance(60_000);
+        let second = sync(&world, records).await;
+        assert!(second.is_empty() && second.run.is_none());
+        assert_eq!(second.counts["same"], 30);
+        assert_eq!(dump(&world.db).await, before);
+        let state = store::source_state::by_name(&mut world.db.read().await.unwrap(), "ldap").await.unwrap().unwrap();
+        assert_eq!((state.last_run, state.cursor.as_deref()), (first.run, Some("c1")));
+        assert_eq!(state.last_at, Some(world.cx.clock.now()));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b02_an_incomplete_read_removes_nobody_and_changes_nothing() {
+    both(|db| async move {
+        let world = World::new(db);
+        sync(&world, people(0..30)).await;
+        let before = dump(&world.db).await;
+        let half = || people(100..110);
+        let planned = read(&world, "ldap", half(), None, Mode::Plan).await.unwrap();
+        assert_eq!(planned.state, End::Failed);
+        assert_eq!(dump(&world.db).await, before);
+        let reason = || Some(ReadEnd::Incomplete { reason: "the link was cut".to_owned() });
+        for end in [None, reason(), reason()] {
+            let report = read(&world, "ldap", half(), end, SYNC).await.unwrap();
+            assert_eq!(report.state, End::Failed);
+        }
+        let after = dump(&world.db).await;
+        let new: Vec<&String> = after.iter().filter(|row| !before.contains(row)).collect();
+        assert_eq!(new.len(), 2, "two different faults, two rows of runs: {new:?}");
+        assert!(new.iter().all(|row| row.starts_with("run: ") && row.contains("failed")));
+        assert!(before.iter().all(|row| after.contains(row)));
+        assert_eq!(
+            sync(&world, people(0..30)).await.counts.get("disable"),
+            None,
+            "the next run goes on as if nothing had been"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b02_what_cannot_be_read_counts_as_present() {
+    both(|db| async move {
+        let world = World::new(db);
+        sync(&world, people(0..30)).await;
+        let bad = |kind, key: Option<&str>| Record::Bad { kind, key: key.map(str::to_owned), reason: "odd".to_owned() };
+        let mut records = people(0..28);
+        records.push(bad(Some(Kind::User), Some("k28")));
+        let report = sync(&world, records.clone()).await;
+        assert_eq!(report.counts["disable"], 1, "k29 is gone, k28 only unreadable");
+        records.truncate(25);
+        records.push(bad(None, None));
+        let report = sync(&world, records).await;
+        assert_eq!(report.counts.get("disable"), None, "it may have been anybody");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b02_a_guarded_run_is_held_whole_and_approved_as_it_was() {
+    both(|db| async move {
+        let world = World::new(db);
+        sync(&world, people(0..30)).await;
+        let before = dump(&world.db).await;
+        let shrunk = || people((0..20).chain(90..92));
+        let held = sync(&world, shrunk()).await;
+        assert_eq!(held.state, End::Held);
+        assert_eq!((held.stops[0].what.as_str(), held.stops[0].losses, held.stops[0].held), ("user", 10, 30));
+        let id = held.run.unwrap();
+        let rows =
+            |dump: Vec<String>| -> Vec<String> { dump.into_iter().filter(|row| !row.starts_with("run")).collect() };
+        assert_eq!(rows(dump(&world.db).await), rows(before.clone()), "nothing was applied");
+        let again = sync(&world, shrunk()).await;
+        assert_eq!(again.run, Some(id), "the same changes are held once");
+
+        let empty = read(&world, "ldap", Vec::new(), complete(), SYNC).await.unwrap();
+        assert_eq!(empty.state, End::Held, "an empty answer is no order to remove everybody");
+        assert!(matches!(approve(&world.db, &world.cx, id).await, Err(Error::NotHeld { .. })), "superseded");
+
+        // Something moves between the hold and the word of a person.
+        let id = sync(&world, shrunk()).await.run.unwrap();
+        let mut other = user("h25", "u25");
+        other.attributes.insert("title".to_owned(), json!("Dr"));
+        world.one("hr", other).await;
+        match approve(&world.db, &world.cx, id).await {
+            Err(Error::Moved(names)) => assert_eq!(names, ["k25"]),
+            other => panic!("{other:?}"),
+        }
+        world.gone("hr", Kind::User, "h25").await;
+
+        let held = sync(&world, shrunk()).await;
+        let done = approve(&world.db, &world.cx, held.run.unwrap()).await.unwrap();
+        assert_eq!(done.digest, held.digest, "exactly what was shown");
+        assert_eq!((done.counts["disable"], done.counts["create"]), (10, 2));
+        assert!(sync(&world, shrunk()).await.is_empty());
+        let run = store::run::by_id(&mut world.db.read().await.unwrap(), held.run.unwrap()).await.unwrap().unwrap();
+        assert_eq!(run.state, RunState::Approved);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b02_members_and_deactivations_are_losses_too() {
+    both(|db| async move {
+        let world = World::new(db);
+        sync(&world, people(0..30)).await;
+        let mut records = people(0..30);
+        let Record::Present(group) = &mut records[0] else { unreachable!() };
+        group.relations.insert(Rel::Member, Targets::Whole(Vec::new()));
+        let held = sync(&world, records).await;
+        assert_eq!((held.state, held.stops[0].what.as_str(), held.stops[0].losses), (End::Held, "member", 30));
+        let mut records = people(0..30);
+        for record in records.iter_mut().skip(1).take(10) {
+            let Record::Present(desired) = record else { unreachable!() };
+            desired.digest = None;
+            desired.attributes.insert("active".to_owned(), json!(false));
+        }
+        let held = sync(&world, records).await;
+        assert_eq!((held.state, held.stops[0].losses), (End::Held, 10));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_that_leaves_with_its_owner_goes_to_the_next_in_one_run() {
+    both(|db| async move {
+        let mut ldap = policy("ldap", SourceKind::Ldap, 20);
+        ldap.absence = Absence::Delete;
+        ldap.match_rules.clear();
+        let world = World::with(db, vec![ldap]);
+        sync(&world, people(0..30)).await;
+        let mut records = people(1..30);
+        records.push(present(user("new", "u0")));
+        let plan = read(&world, "ldap", records.clone(), complete(), Mode::Plan).await.unwrap();
+        let done = sync(&world, records).await;
+        assert_eq!((done.counts["create"], done.counts["delete"], done.counts.get("refused")), (1, 1, None));
+        assert_eq!(done.digest, plan.digest);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b04_why_names_source_run_and_time_and_who_is_not_heard() {
+    both(|db| async move {
+        let world = World::new(db);
+        let run = sync(&world, people(0..1)).await.run.unwrap();
+        let mut other = user("h0", "u0");
+        other.attributes = super::apply_tests::doc(json!({"userName": "u0", "name": {"familyName": "Dvorakova"}}));
+        world.cx.clock.advance(1_000);
+        let id = world.one("hr", other).await;
+        let mut session = world.db.read().await.unwrap();
+        let told = why(&mut session, &world.cx, id, Some("name")).await.unwrap().unwrap();
+        let told: Vec<_> = told
+            .iter()
+            .map(|why| {
+                (why.attribute.as_str(), why.from[0].source.as_str(), why.overruled.first().map(|s| s.source.as_str()))
+            })
+            .collect();
+        assert_eq!(told, [("name.familyName", "hr", Some("ldap")), ("name.givenName", "ldap", None)]);
+        let mail = why(&mut session, &world.cx, id, Some("emails")).await.unwrap().unwrap();
+        assert_eq!((mail[0].from[0].run, mail[0].from[0].key.as_str()), (run, "k0"));
+    })
+    .await;
+}
+
+/// How fast, and in how much memory. Run by hand: `MUSTERD_LONG=1 cargo test --release --lib -- speed --nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn speed_of_a_first_run() {
+    let many = if std::env::var_os("MUSTERD_LONG").is_some() { 100_000 } else { 1_200 };
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("speed.db").display());
+    let db = Db::open(&store::Options::new(url)).await.unwrap();
+    db.migrate(store::testing::NOW).await.unwrap();
+    let world = World::new(db);
+    for _ in 0..2 {
+        let started = std::time::Instant::now();
+        let report = sync(&world, people(0..many)).await;
+        println!("{many} people: {:?} {:?}", started.elapsed(), report.counts);
+        assert_eq!(report.state, End::Done);
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    println!("{}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default());
+    let id = store::assertion::by_key(&mut world.db.read().await.unwrap(), "ldap", Kind::User, "k1")
+        .await
+        .unwrap()
+        .unwrap()
+        .entity;
+    assert_eq!(world.get(id).await.state, State::Live);
+}
