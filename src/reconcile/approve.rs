@@ -67,6 +67,11 @@ fn waits(run: &Run) -> Result<(), Error> {
     }
 }
 
+/// Whether what was held could be approved as it stands.
+pub(super) async fn still_fits(db: &Db, run: &Run) -> Result<bool, Error> {
+    Ok(held(db, run).await?.moved.is_empty())
+}
+
 /// The records of a held run.
 struct Held {
     spool: Spool,

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::report::{End, Refused, Report, Stop, Tally, changes_in};
 use super::run::{Read, told};
 use super::survey::{Depth, survey};
-use super::{Context, Error};
+use super::{Context, Error, approve};
 use crate::model::id::RunId;
 use crate::model::run::{Run, RunKind, RunState};
 use crate::model::source::SourcePolicy;
@@ -98,7 +98,7 @@ pub async fn failed(db: &Db, cx: &Context, source: &SourcePolicy, started: Milli
 }
 
 /// Keeps everything that would have been done, with what it would have been done to, and applies nothing. The same changes
-/// that are held already are not held twice.
+/// that are held already, and still fit, are not held twice.
 pub async fn hold(
     db: &Db,
     cx: &Context,
@@ -115,7 +115,12 @@ pub async fn hold(
     }
     tally.refused.append(&mut surveyed.tally.refused);
     let message = told(&stops);
-    let already = held_run(db, source).await?.filter(|run| run.digest.as_deref() == Some(&digest));
+    let mut already = held_run(db, source).await?.filter(|run| run.digest.as_deref() == Some(&digest));
+    if let Some(run) = &already
+        && !approve::still_fits(db, run).await?
+    {
+        already = None;
+    }
     let run = already.as_ref().map_or_else(|| cx.clock.run_id(), |run| run.id);
     if already.is_none() {
         keep_items(db, run, &mut read, &surveyed.marks).await?;
