@@ -196,7 +196,7 @@ async fn the_next_server_is_tried_and_certificates_are_checked() {
 
     let end = read_all(&encrypted(&ldaps, ""), &Nothing).await.1;
     assert!(reason(&end).contains("UnknownIssuer"), "{end:?}");
-    let plain = super::support::slapd::Proxy::start(directory.port).await;
+    let plain = Proxy::start(directory.port).await;
     let end = read_all(&encrypted(&format!("'ldaps://127.0.0.1:{}'", plain.port), &trusted), &Nothing).await.1;
     assert!(matches!(end, End::Incomplete { .. }), "{end:?}");
 }

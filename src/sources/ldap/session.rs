@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use ldap3::controls::{MakeCritical, PagedResults, RawControl};
 use ldap3::{Ldap as Handle, LdapConnAsync, LdapConnSettings, LdapError, LdapResult, SearchOptions};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use secrecy::ExposeSecret;
 
 use super::entry::{Entry, Malformed};
