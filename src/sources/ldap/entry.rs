@@ -1,70 +1,107 @@
-//! A search result entry without a panic: ldap3's own conversion dies on anything unexpected and splits values by what
-//! happens to be UTF-8. Names are lower-cased and lose their options, bytes stay bytes until somebody needs text.
+//! A search result entry: one message of bytes with marks in it, so that an entry which turns out to be the known one costs
+//! three allocations. Names are lower-cased in place and lose their options, bytes stay bytes until somebody needs text.
 //! Start at `Entry::of`; `raw` is the record that mappings see, `canonical` what is digested.
 
+use std::ops::Range;
+
 use base64::Engine as _;
-use ldap3::asn1::{PL, StructureTag};
 use serde_json::{Map, Value};
 
+use super::ber::{Garbage, OCTETS, Reader, SEQUENCE, SET};
+
 /// One entry as the server sent it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Entry {
-    pub(super) dn: String,
-    /// Sorted by name; the values of `cn` and `cn;lang-cs` are joined.
-    pub(super) attributes: Vec<(String, Vec<Vec<u8>>)>,
+    bytes: Vec<u8>,
+    dn: Range<usize>,
+    /// (name in lower case without options, value), in the server's order.
+    pairs: Vec<(Range<usize>, Range<usize>)>,
     /// Attributes of which the server held back the rest (`member;range=0-1499`), with the next index.
     pub(super) ranged: Vec<(String, u32)>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the server sent an entry that is not LDAP: {0}")]
-pub(super) struct Malformed(&'static str);
-
 impl Entry {
-    /// RFC 4511 §4.5.2: `SearchResultEntry ::= SEQUENCE { objectName, attributes }`.
-    pub(super) fn of(tag: StructureTag) -> Result<Entry, Malformed> {
-        let mut parts = constructed(tag, "no sequence")?.into_iter();
-        let dn = text(parts.next().ok_or(Malformed("no name"))?, "the name is not text")?;
-        let list = constructed(parts.next().ok_or(Malformed("no attributes"))?, "the attributes are no list")?;
-        let mut entry = Entry { dn, attributes: Vec::with_capacity(list.len()), ranged: Vec::new() };
-        for attribute in list {
-            let mut parts = constructed(attribute, "an attribute is no sequence")?.into_iter();
-            let name = text(parts.next().ok_or(Malformed("no attribute name"))?, "an attribute name is not text")?;
-            let values = constructed(parts.next().ok_or(Malformed("no values"))?, "the values are no set")?;
-            let values = values.into_iter().map(|value| primitive(value, "a value is no string"));
-            entry.add(&name, values.collect::<Result<_, _>>()?);
+    /// RFC 4511 §4.5.2: the content of `SearchResultEntry ::= SEQUENCE { objectName, attributes }`.
+    pub(super) fn of(bytes: Vec<u8>) -> Result<Entry, Garbage> {
+        let at = |part: &[u8]| {
+            let start = part.as_ptr().addr() - bytes.as_ptr().addr();
+            start..start + part.len()
+        };
+        let mut entry = Entry { bytes: Vec::new(), dn: 0..0, pairs: Vec::with_capacity(24), ranged: Vec::new() };
+        let mut names: Vec<Range<usize>> = Vec::with_capacity(20);
+        let mut parts = Reader(&bytes);
+        let dn = parts.expect(OCTETS)?;
+        std::str::from_utf8(dn).map_err(|_| Garbage)?;
+        entry.dn = at(dn);
+        let mut attributes = Reader(parts.expect(SEQUENCE)?);
+        while let Some(attribute) = attributes.next()?.filter(|attribute| attribute.tag == SEQUENCE) {
+            let mut parts = Reader(attribute.content);
+            let full = std::str::from_utf8(parts.expect(OCTETS)?).map_err(|_| Garbage)?;
+            let (name, options) = full.split_once(';').unwrap_or((full, ""));
+            entry.note_range(name, options);
+            names.push(at(name.as_bytes()));
+            let mut values = Reader(parts.expect(SET)?);
+            while let Some(value) = values.next()? {
+                if value.tag != OCTETS {
+                    return Err(Garbage);
+                }
+                entry.pairs.push((at(name.as_bytes()), at(value.content)));
+            }
         }
-        entry.attributes.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        entry.bytes = bytes;
+        for name in names {
+            entry.bytes[name].make_ascii_lowercase();
+        }
         Ok(entry)
     }
 
-    pub(super) fn add(&mut self, full_name: &str, values: Vec<Vec<u8>>) {
-        let mut options = full_name.split(';');
-        let name = options.next().unwrap_or_default().to_ascii_lowercase();
-        // An empty `member` beside `member;range=0-1499` is not an empty group: the two are joined here.
-        if let Some(upper) = options.find_map(range) {
+    /// An empty `member` beside `member;range=0-1499` is not an empty group.
+    fn note_range(&mut self, name: &str, options: &str) {
+        if let Some(upper) = options.split(';').find_map(range) {
+            let name = name.to_ascii_lowercase();
             self.ranged.retain(|(ranged, _)| *ranged != name);
             let next = upper.parse::<u32>().ok().and_then(|upper| upper.checked_add(1));
-            self.ranged.extend(next.map(|next| (name.clone(), next)));
-        }
-        match self.attributes.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, known)) => known.extend(values),
-            None => self.attributes.push((name, values)),
+            self.ranged.extend(next.map(|next| (name, next)));
         }
     }
 
-    pub(super) fn values(&self, name: &str) -> &[Vec<u8>] {
-        self.attributes.iter().find(|(known, _)| known == name).map(|(_, values)| values.as_slice()).unwrap_or_default()
+    /// Takes over the values of an attribute from a later piece of the same entry.
+    pub(super) fn append(&mut self, name: &str, piece: &Entry) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(name.as_bytes());
+        let named = start..self.bytes.len();
+        for value in piece.values(name) {
+            let start = self.bytes.len();
+            self.bytes.extend_from_slice(value);
+            self.pairs.push((named.clone(), start..self.bytes.len()));
+        }
+    }
+
+    pub(super) fn dn(&self) -> &str {
+        // Checked when it was read.
+        std::str::from_utf8(&self.bytes[self.dn.clone()]).unwrap_or_default()
+    }
+
+    pub(super) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.pairs().filter(move |(known, _)| *known == name.as_bytes()).map(|(_, value)| value)
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.pairs.iter().map(|(name, value)| (&self.bytes[name.clone()], &self.bytes[value.clone()]))
+    }
+
+    fn first(&self, name: &str) -> Option<&[u8]> {
+        self.pairs().find(|(known, _)| *known == name.as_bytes()).map(|(_, value)| value)
     }
 
     /// The first value, if it is text.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
-        std::str::from_utf8(self.values(name).first()?).ok()
+        std::str::from_utf8(self.first(name)?).ok()
     }
 
     /// The immutable id as text: `objectGUID` from its bytes, everything else as it is.
     pub(super) fn key(&self, attribute: &str) -> Option<String> {
-        let value = self.values(attribute).first()?;
+        let value = self.first(attribute)?;
         if attribute == "objectguid" {
             return guid(value);
         }
@@ -72,49 +109,46 @@ impl Entry {
         (!text.is_empty()).then(|| text.to_ascii_lowercase())
     }
 
-    /// Name and values in one form, whatever order the server chose.
+    /// Name, names and values in one form, whatever order the server chose.
     pub(super) fn canonical(&self, out: &mut Vec<u8>) {
         let field = |bytes: &[u8], out: &mut Vec<u8>| {
             out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
             out.extend_from_slice(bytes);
         };
-        field(self.dn.as_bytes(), out);
-        for (name, values) in &self.attributes {
-            field(name.as_bytes(), out);
-            out.extend_from_slice(&(values.len() as u64).to_le_bytes());
-            let mut sorted: Vec<&Vec<u8>> = values.iter().collect();
-            sorted.sort_unstable();
-            for value in sorted {
-                field(value, out);
-            }
+        field(self.dn().as_bytes(), out);
+        let mut sorted: Vec<(&[u8], &[u8])> = self.pairs().collect();
+        sorted.sort_unstable();
+        for (name, value) in sorted {
+            field(name, out);
+            field(value, out);
         }
     }
 
     /// The record that mappings see: lower-case names and `dn`; one value is a text, several are a list, bytes are base64.
-    pub(super) fn raw(self) -> Value {
+    pub(super) fn raw(&self) -> Value {
         let mut map = Map::new();
-        map.insert("dn".to_owned(), Value::String(self.dn));
-        for (name, values) in self.attributes {
-            let binary = matches!(name.as_str(), "objectguid" | "jpegphoto" | "thumbnailphoto" | "usercertificate");
-            let mut shown = values.into_iter().map(|value| show(&name, value, binary)).collect::<Vec<_>>();
-            let value = if shown.len() == 1 { shown.pop().unwrap_or_default() } else { Value::Array(shown) };
-            map.insert(name, value);
+        for (name, value) in self.pairs() {
+            let name = String::from_utf8_lossy(name);
+            let value = Value::String(shown(&name, value));
+            match map.get_mut(name.as_ref()) {
+                None => drop(map.insert(name.into_owned(), value)),
+                Some(Value::Array(list)) => list.push(value),
+                Some(one) => {
+                    let first = one.take();
+                    *one = Value::Array(vec![first, value]);
+                }
+            }
         }
+        map.insert("dn".to_owned(), Value::String(self.dn().to_owned()));
         Value::Object(map)
     }
 }
 
-fn show(name: &str, value: Vec<u8>, binary: bool) -> Value {
-    if name == "objectguid" {
-        return guid(&value).map(Value::String).unwrap_or_default();
-    }
-    if binary {
-        return Value::String(base64::engine::general_purpose::STANDARD.encode(value));
-    }
-    match String::from_utf8(value) {
-        Ok(text) => Value::String(text),
-        Err(bytes) => Value::String(base64::engine::general_purpose::STANDARD.encode(bytes.into_bytes())),
-    }
+fn shown(name: &str, value: &[u8]) -> String {
+    let guid = if name == "objectguid" { guid(value) } else { None };
+    let binary = matches!(name, "jpegphoto" | "thumbnailphoto" | "usercertificate");
+    let text = if binary { None } else { std::str::from_utf8(value).ok().map(str::to_owned) };
+    guid.or(text).unwrap_or_else(|| base64::engine::general_purpose::STANDARD.encode(value))
 }
 
 /// The upper end in `range=0-1499` or `range=1500-*`.
@@ -124,49 +158,30 @@ fn range(option: &str) -> Option<&str> {
 }
 
 /// Microsoft's mixed-endian bytes as everybody writes them.
-pub(super) fn guid(bytes: &[u8]) -> Option<String> {
+fn guid(bytes: &[u8]) -> Option<String> {
     let bytes: [u8; 16] = bytes.try_into().ok()?;
     Some(uuid::Uuid::from_bytes_le(bytes).as_hyphenated().to_string())
 }
 
-fn constructed(tag: StructureTag, wrong: &'static str) -> Result<Vec<StructureTag>, Malformed> {
-    match tag.payload {
-        PL::C(inner) => Ok(inner),
-        PL::P(_) => Err(Malformed(wrong)),
-    }
-}
-
-fn primitive(tag: StructureTag, wrong: &'static str) -> Result<Vec<u8>, Malformed> {
-    match tag.payload {
-        PL::P(bytes) => Ok(bytes),
-        PL::C(_) => Err(Malformed(wrong)),
-    }
-}
-
-fn text(tag: StructureTag, wrong: &'static str) -> Result<String, Malformed> {
-    String::from_utf8(primitive(tag, wrong)?).map_err(|_| Malformed(wrong))
-}
-
 #[cfg(test)]
 pub(super) mod tests {
-    use ldap3::asn1::TagClass;
+    use proptest::prelude::*;
     use serde_json::json;
 
+    use super::super::ber::element;
     use super::*;
 
-    fn octets(bytes: &[u8]) -> StructureTag {
-        StructureTag { class: TagClass::Universal, id: 4, payload: PL::P(bytes.to_vec()) }
-    }
-
-    fn list(inner: Vec<StructureTag>) -> StructureTag {
-        StructureTag { class: TagClass::Universal, id: 16, payload: PL::C(inner) }
+    pub(in crate::sources::ldap) fn bytes(dn: &str, attributes: &[(&str, &[&[u8]])]) -> Vec<u8> {
+        let attribute = |(name, values): &(&str, &[&[u8]])| {
+            let values: Vec<u8> = values.iter().flat_map(|value| element(OCTETS, value)).collect();
+            element(SEQUENCE, &[element(OCTETS, name.as_bytes()), element(SET, &values)].concat())
+        };
+        let attributes: Vec<u8> = attributes.iter().flat_map(attribute).collect();
+        [element(OCTETS, dn.as_bytes()), element(SEQUENCE, &attributes)].concat()
     }
 
     pub(in crate::sources::ldap) fn entry(dn: &str, attributes: &[(&str, &[&[u8]])]) -> Entry {
-        let attribute = |(name, values): &(&str, &[&[u8]])| {
-            list(vec![octets(name.as_bytes()), list(values.iter().map(|value| octets(value)).collect())])
-        };
-        Entry::of(list(vec![octets(dn.as_bytes()), list(attributes.iter().map(attribute).collect())])).unwrap()
+        Entry::of(bytes(dn, attributes)).unwrap()
     }
 
     #[test]
@@ -208,18 +223,27 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_held_back_rest_is_noticed() {
-        let part = entry("cn=g", &[("member", &[]), ("member;range=0-1499", &[b"a"])]);
-        assert_eq!((part.values("member").len(), part.ranged.as_slice()), (1, &[("member".to_owned(), 1500)][..]));
-        assert_eq!(entry("cn=g", &[("member;range=1500-*", &[b"a"])]).ranged, []);
+    fn a_held_back_rest_is_noticed_and_joined() {
+        let mut part = entry("cn=g", &[("member", &[]), ("Member;range=0-1499", &[b"a"])]);
+        assert_eq!(part.ranged, [("member".to_owned(), 1500)]);
+        let rest = entry("cn=g", &[("member;range=1500-*", &[b"b"])]);
+        assert_eq!(rest.ranged, []);
+        part.append("member", &rest);
+        assert_eq!(part.values("member").collect::<Vec<_>>(), [b"a", b"b"]);
     }
 
-    #[test]
-    fn what_is_not_ldap_is_an_error_and_no_panic() {
-        for wrong in
-            [octets(b"x"), list(vec![]), list(vec![octets(b"dc=x")]), list(vec![octets(&[0xff]), list(vec![])])]
-        {
-            assert!(Entry::of(wrong).is_err());
+    proptest! {
+        #[test]
+        fn what_is_not_ldap_is_an_error_and_no_panic(at in 0usize..60, byte: u8, cut in 0usize..60) {
+            let mut bytes = bytes("uid=eva,dc=x", &[("objectGUID", &[&[1; 16]]), ("cn;lang-cs", &[b"a", b"b"])]);
+            if let Some(place) = bytes.get_mut(at) {
+                *place = byte;
+            }
+            bytes.truncate(bytes.len() - cut.min(bytes.len()));
+            if let Ok(entry) = Entry::of(bytes) {
+                entry.raw();
+                entry.canonical(&mut Vec::new());
+            }
         }
     }
 }

@@ -3,15 +3,19 @@
 //! pointer to another server was left unread; anything else is `Incomplete` with the reason. Entries that cannot be mapped
 //! are `Bad` one by one. Start at `Reader::compile`, then `read`.
 
+mod ber;
 mod disabled;
 mod entry;
 mod preset;
 mod session;
+mod wire;
 
 use std::collections::BTreeSet;
 
+use ldap3::asn1::ASNTag as _;
 use serde_json::Value;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::config::ldap::{Ldap, Referrals, Search};
@@ -19,13 +23,16 @@ use crate::mapping::{self, Mapping, Names};
 use crate::model::desired::{Chunk, Desired, End, Known, Record, Scope};
 use crate::model::kind::Kind;
 use crate::model::time::Millis;
-use entry::{Entry, Malformed};
-use session::{Error, Query, Session};
+use ber::Garbage;
+use entry::Entry;
+use session::{Error, Item, Query, Session};
 
 /// Records per chunk: large enough for the engine's statements, small enough to stay small.
 const CHUNK: usize = 500;
 /// Chunks that are read ahead while one is being mapped.
 const AHEAD: usize = 2;
+
+type Batch = Vec<Result<Entry, Garbage>>;
 
 /// A directory that can be read: settings, filters and mappings are known to be right.
 #[derive(Debug)]
@@ -40,6 +47,8 @@ struct Part {
     kind: Kind,
     mapping: Mapping,
     query: Query,
+    /// As it was written.
+    filter: String,
     /// Lower case.
     key: String,
     /// The mapping is silent about `active`, so the directory's own account state is taken.
@@ -70,7 +79,7 @@ impl Reader {
         let mut bytes = Vec::new();
         for part in &self.parts {
             let query = &part.query;
-            let told = format!("{}|{}|{}|{}|{}|", part.kind, query.base, query.scope, query.filter, part.key);
+            let told = format!("{}|{}|{}|{}|{}|", part.kind, query.base, query.scope, part.filter, part.key);
             bytes.extend_from_slice(told.as_bytes());
             bytes.extend_from_slice(part.mapping.fingerprint());
         }
@@ -99,7 +108,8 @@ impl Part {
         }
         let filter = search.filter.clone().unwrap_or_else(|| defaults.filter.to_owned());
         let mut faults = Vec::new();
-        if ldap3::parse_filter(&filter).is_err() {
+        let encoded = encode(&filter);
+        if encoded.is_none() {
             faults
                 .push(mapping::Fault { target: "filter".to_owned(), reason: format!("`{filter}` is no LDAP filter") });
         }
@@ -122,20 +132,27 @@ impl Part {
         let query = Query {
             base: search.base.clone(),
             scope: search.scope,
-            filter,
+            filter: encoded.unwrap_or_default(),
             attributes: attributes.into_iter().collect(),
         };
-        Ok(Part { kind, mapping, query, key, default_active })
+        Ok(Part { kind, mapping, query, filter, key, default_active })
+    }
+
+    fn taken(&self, entry: Result<Entry, Garbage>, known: &dyn Known, now: Millis) -> Option<Record> {
+        match entry {
+            Ok(entry) => self.record(&entry, known, now),
+            Err(error) => Some(Record::Bad { kind: Some(self.kind), key: None, reason: error.to_string() }),
+        }
     }
 
     /// What one entry says. Never an error: what cannot be taken is `Bad` and counts as present.
-    fn record(&self, entry: Entry, known: &dyn Known, now: Millis) -> Option<Record> {
+    fn record(&self, entry: &Entry, known: &dyn Known, now: Millis) -> Option<Record> {
         let Some(key) = entry.key(&self.key) else {
-            let reason = format!("{}: it has no {}, by which it could be known again", entry.dn, self.key);
+            let reason = format!("{}: it has no {}, by which it could be known again", entry.dn(), self.key);
             return Some(Record::Bad { kind: Some(self.kind), key: None, reason });
         };
         let bad = |key: String, reason: String| Record::Bad { kind: Some(self.kind), key: Some(key), reason };
-        let active = self.default_active.then(|| !disabled::disabled(&entry, now));
+        let active = self.default_active.then(|| !disabled::disabled(entry, now));
         let mut bytes = Vec::with_capacity(1024);
         bytes.extend_from_slice(self.mapping.fingerprint());
         bytes.push(active.map_or(2, u8::from));
@@ -144,8 +161,8 @@ impl Part {
         if known.is(self.kind, &key, &digest) {
             return Some(Record::Same { kind: self.kind, key });
         }
-        let dn = entry.dn.clone();
-        let alias = match mapping::dn::normal(&dn) {
+        let dn = entry.dn();
+        let alias = match mapping::dn::normal(dn) {
             Ok(alias) => alias,
             Err(error) => return Some(bad(key, format!("{dn}: {error}"))),
         };
@@ -168,6 +185,14 @@ impl Part {
     }
 }
 
+/// RFC 4515 text -> BER.
+fn encode(filter: &str) -> Option<Vec<u8>> {
+    let parsed = ldap3::parse_filter(filter).ok()?;
+    let mut encoded = bytes::BytesMut::new();
+    ldap3::asn1::write::encode_into(&mut encoded, parsed.into_structure()).ok()?;
+    Some(encoded.to_vec())
+}
+
 /// Reads everything and always ends with `Chunk::End`, unless nobody listens any more.
 pub async fn read(reader: &Reader, known: &dyn Known, clock: &Clock, out: mpsc::Sender<Chunk>) {
     let end = match all(reader, known, clock, &out).await {
@@ -181,47 +206,52 @@ pub async fn read(reader: &Reader, known: &dyn Known, clock: &Clock, out: mpsc::
 async fn all(reader: &Reader, known: &dyn Known, clock: &Clock, out: &mpsc::Sender<Chunk>) -> Result<Vec<Kind>, Error> {
     let mut session = Session::open(&reader.settings).await?;
     for part in &reader.parts {
-        let (entries, mut arriving) = mpsc::channel(AHEAD);
-        let fetching = fetch(&mut session, &part.query, entries);
-        let mapping = async {
-            while let Some(batch) = arriving.recv().await {
-                let batch: Vec<Result<Entry, Malformed>> = batch;
-                let now = clock.now();
-                let records = batch.into_iter().filter_map(|entry| match entry {
-                    Ok(entry) => part.record(entry, known, now),
-                    Err(error) => Some(Record::Bad { kind: Some(part.kind), key: None, reason: error.to_string() }),
-                });
-                let records: Vec<Record> = records.collect();
-                out.send(Chunk::Records(records)).await.map_err(|_| Error::Stopped)?;
-            }
-            Ok(())
-        };
-        tokio::try_join!(fetching, mapping)?;
+        let (entries, mut arriving) = mpsc::channel::<Batch>(AHEAD);
+        // Aborted when this is dropped: nobody reads for a reader that has gone.
+        let mut fetching = JoinSet::new();
+        fetching.spawn(fetch(session, part.query.clone(), entries));
+        while let Some(batch) = arriving.recv().await {
+            let now = clock.now();
+            let records = batch.into_iter().filter_map(|entry| part.taken(entry, known, now)).collect();
+            out.send(Chunk::Records(records)).await.map_err(|_| Error::Stopped)?;
+        }
+        session = fetching.join_next().await.and_then(Result::ok).ok_or(Error::Stopped)??;
     }
     session.close().await;
     Ok(reader.parts.iter().map(|part| part.kind).collect())
 }
-
-/// One search to its end. The next page is asked for only when the entries of this one have been taken.
-async fn fetch(
-    session: &mut Session,
-    query: &Query,
-    entries: mpsc::Sender<Vec<Result<Entry, Malformed>>>,
-) -> Result<(), Error> {
+/// One search to its end, in a task of its own, so that reading and mapping share the cores. The next page is asked for when
+/// the entries of this one have been taken over. Gives the connection back.
+async fn fetch(mut session: Session, query: Query, entries: mpsc::Sender<Batch>) -> Result<Session, Error> {
     let mut cookie = Vec::new();
     let mut pointers = 0;
     loop {
-        let mut page = Vec::new();
-        let (next, more) = session.page(query, cookie, |entry| page.push(entry)).await?;
-        pointers += more;
-        for entry in page.iter_mut().flatten() {
-            for (name, from) in std::mem::take(&mut entry.ranged) {
-                session.rest(entry, &name, from).await?;
+        session.ask(&query, &cookie).await?;
+        let mut batch = Batch::with_capacity(CHUNK);
+        let mut unfinished = Vec::new();
+        let next = loop {
+            match session.next().await? {
+                Item::Entry(bytes) => match Entry::of(bytes) {
+                    // Its rest is asked for when the page has ended.
+                    Ok(entry) if !entry.ranged.is_empty() => unfinished.push(entry),
+                    entry => batch.push(entry),
+                },
+                Item::Pointer => pointers += 1,
+                Item::Done { cookie } => break cookie.ok_or(Error::NoCookie)?,
             }
+            if batch.len() == CHUNK {
+                send(&entries, std::mem::replace(&mut batch, Batch::with_capacity(CHUNK))).await?;
+            }
+        };
+        for mut entry in unfinished {
+            for (name, from) in std::mem::take(&mut entry.ranged) {
+                session.rest(&mut entry, &name, from).await?;
+            }
+            // Groups that need this are large: one by one.
+            send(&entries, vec![Ok(entry)]).await?;
         }
-        while !page.is_empty() {
-            let rest = page.split_off(page.len().min(CHUNK));
-            entries.send(std::mem::replace(&mut page, rest)).await.map_err(|_| Error::Stopped)?;
+        if !batch.is_empty() {
+            send(&entries, batch).await?;
         }
         if next.is_empty() {
             break;
@@ -229,11 +259,13 @@ async fn fetch(
         cookie = next;
     }
     if pointers > 0 && session.referrals == Referrals::Refuse {
-        let text =
-            format!(": {pointers} pointers to other servers were not followed (`referrals = \"ignore\"` allows that)");
-        return Err(Error::Result { code: 0, text });
+        return Err(Error::Pointers(pointers));
     }
-    Ok(())
+    Ok(session)
+}
+
+async fn send(entries: &mpsc::Sender<Batch>, batch: Batch) -> Result<(), Error> {
+    entries.send(batch).await.map_err(|_| Error::Stopped)
 }
 
 #[cfg(test)]

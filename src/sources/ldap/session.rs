@@ -1,24 +1,40 @@
-//! One connection to one of the servers: dialled in order, encrypted by our own configuration, bound once. A search is
-//! asked for page by page here instead of by ldap3's adapter, whose final result after a cut in a later page is that of
-//! the page before, "success". A page counts only if every entry came, its own result code is 0 and its cookie can be read.
+//! One connection to one of the servers: dialled in order, encrypted by our own configuration, bound once; then searches,
+//! page by page. A page counts only if every entry came, its own result code is 0 and its cookie can be read.
 //! Start at `Session::open`, then `page`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ldap3::controls::{MakeCritical, PagedResults, RawControl};
-use ldap3::{Ldap as Handle, LdapConnAsync, LdapConnSettings, LdapError, LdapResult, SearchOptions};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use secrecy::ExposeSecret;
 
-use super::entry::{Entry, Malformed};
-use crate::config::ldap::{Ldap, Referrals, Scope};
+use super::ber::{self, ENUMERATED, Garbage, INTEGER, OCTETS, Reader, SEQUENCE};
+use super::entry::Entry;
+use super::wire::{Limits, Wire};
+use crate::config::ldap::{Bind, Ldap, Referrals, Scope};
 
 /// Do not even mention what lies on other servers. OpenLDAP and Active Directory know it.
 const DOMAIN_SCOPE: &str = "1.2.840.113556.1.4.1339";
+/// RFC 2696.
 const PAGED_RESULTS: &str = "1.2.840.113556.1.4.319";
-const INVALID_CREDENTIALS: u32 = 49;
+/// RFC 4511 §4.14.
+const START_TLS: &str = "1.3.6.1.4.1.1466.20037";
+const INVALID_CREDENTIALS: i64 = 49;
+
+/// Tags of the operations (RFC 4511 §4.2 to §4.12).
+mod op {
+    pub(super) const BIND: u8 = 0x60;
+    pub(super) const BOUND: u8 = 0x61;
+    pub(super) const UNBIND: u8 = 0x42;
+    pub(super) const SEARCH: u8 = 0x63;
+    pub(super) const ENTRY: u8 = 0x64;
+    pub(super) const DONE: u8 = 0x65;
+    pub(super) const REFERENCE: u8 = 0x73;
+    pub(super) const EXTENDED: u8 = 0x77;
+    pub(super) const EXTENDED_DONE: u8 = 0x78;
+    pub(super) const INTERMEDIATE: u8 = 0x79;
+}
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
@@ -29,17 +45,23 @@ pub(super) enum Error {
     #[error("the CA file cannot be used: {0}")]
     Ca(String),
     #[error("the connection broke: {0}")]
-    Broken(#[from] LdapError),
+    Broken(#[from] std::io::Error),
     #[error("no answer within {0:?}")]
     Silent(Duration),
     #[error("the run took longer than its deadline")]
     Deadline,
     #[error("the server answered with result code {code}{text}")]
-    Result { code: u32, text: String },
+    Result { code: i64, text: String },
+    #[error("{0} pointers to other servers were not followed (`referrals = \"ignore\"` allows that)")]
+    Pointers(u64),
     #[error("the answer has no readable page cookie")]
     NoCookie,
+    #[error("the rest of `{0}` could not be read")]
+    NoRest(String),
+    #[error("the server announced a message of {0} bytes")]
+    TooLong(usize),
     #[error(transparent)]
-    Malformed(#[from] Malformed),
+    Garbage(#[from] Garbage),
     #[error("the reader was stopped")]
     Stopped,
 }
@@ -49,35 +71,33 @@ pub(super) enum Error {
 pub(super) struct Query {
     pub(super) base: String,
     pub(super) scope: Scope,
-    pub(super) filter: String,
+    /// Encoded.
+    pub(super) filter: Vec<u8>,
     pub(super) attributes: Vec<String>,
 }
 
 /// An open, bound connection. Dropping it closes the link.
 pub(super) struct Session {
-    handle: Handle,
-    driver: tokio::task::JoinHandle<()>,
+    wire: Wire,
     pub(super) url: String,
-    timeout: Duration,
     page_size: i32,
     pub(super) referrals: Referrals,
-    until: Instant,
 }
 
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
+/// What ended an operation.
+struct Outcome {
+    code: i64,
+    text: String,
 }
 
 impl Session {
     /// The first server that answers. Wrong credentials end it: trying them everywhere would lock the account.
     pub(super) async fn open(settings: &Ldap) -> Result<Session, Error> {
         let tls = Arc::new(tls(settings)?);
-        let until = Instant::now() + settings.deadline;
+        let limits = Limits { answer: settings.timeout, until: Instant::now() + settings.deadline };
         let mut reasons = Vec::new();
         for url in &settings.urls {
-            match dial(settings, url, tls.clone(), until).await {
+            match dial(settings, url, tls.clone(), limits).await {
                 Ok(session) => return Ok(session),
                 Err(refused @ Error::Refused { .. }) => return Err(refused),
                 Err(error) => reasons.push(format!("{url}: {error}")),
@@ -86,52 +106,56 @@ impl Session {
         Err(Error::NoServer(reasons.join("; ")))
     }
 
-    /// Reads one page; entries go to `each` as they come. Returns the next page's cookie, empty after the last one, and how
-    /// many pointers to other servers were in it.
-    pub(super) async fn page(
-        &mut self,
-        query: &Query,
-        cookie: Vec<u8>,
-        mut each: impl FnMut(Result<Entry, Malformed>),
-    ) -> Result<(Vec<u8>, u64), Error> {
-        let paged = PagedResults { size: self.page_size, cookie };
-        let mut controls = vec![paged.critical().into()];
+    /// Asks for one page; its entries are taken with `next`.
+    pub(super) async fn ask(&mut self, query: &Query, cookie: &[u8]) -> Result<(), Error> {
+        let paged = ber::concat(&[&ber::integer(INTEGER, self.page_size), &ber::element(OCTETS, cookie)]);
+        let mut controls = control(PAGED_RESULTS, true, &ber::element(SEQUENCE, &paged));
         if self.referrals == Referrals::Ignore {
-            controls.push(RawControl { ctype: DOMAIN_SCOPE.to_owned(), crit: false, val: None });
+            controls.extend(control(DOMAIN_SCOPE, false, &[]));
         }
-        self.handle.with_controls(controls);
-        let scope = match query.scope {
-            Scope::Subtree => ldap3::Scope::Subtree,
-            Scope::One => ldap3::Scope::OneLevel,
-        };
-        let search = self.handle.streaming_search(&query.base, scope, &query.filter, query.attributes.clone());
-        let mut stream = within(self.timeout, self.until, search).await??;
-        let mut pointers = 0;
-        while let Some(found) = within(self.timeout, self.until, stream.next()).await?? {
-            if found.is_ref() {
-                pointers += 1;
-            } else if !found.is_intermediate() {
-                each(Entry::of(found.0));
-            }
-        }
-        let result = stream.finish().await;
-        succeeded(&result)?;
-        Ok((cookie_of(&result)?, pointers))
+        self.wire.send(&search(query), &controls).await
     }
 
-    /// The rest of an attribute that the server sends in pieces, from `next` on.
+    /// The next thing of the page that was asked for.
+    pub(super) async fn next(&mut self) -> Result<Item, Error> {
+        loop {
+            let answer = self.wire.answer().await?;
+            match answer.op {
+                op::ENTRY => return Ok(Item::Entry(answer.content)),
+                op::REFERENCE => return Ok(Item::Pointer),
+                op::INTERMEDIATE => {}
+                op::DONE => {
+                    succeeded(&outcome(&answer.content)?)?;
+                    return Ok(Item::Done { cookie: cookie_of(&answer.controls) });
+                }
+                _ => return Err(Garbage.into()),
+            }
+        }
+    }
+
+    /// The rest of an attribute that the server sends in pieces, from `next` on. Only between two pages.
     pub(super) async fn rest(&mut self, entry: &mut Entry, name: &str, mut next: u32) -> Result<(), Error> {
         loop {
-            let asked = vec![format!("{name};range={next}-*")];
-            let search = self.handle.search(&entry.dn, ldap3::Scope::Base, "(objectClass=*)", asked);
-            let found = within(self.timeout, self.until, search).await??;
-            succeeded(&found.1)?;
-            let one = found.0.into_iter().find(|found| !found.is_ref() && !found.is_intermediate());
-            let piece = Entry::of(one.ok_or(Error::NoCookie)?.0)?;
-            entry.add(name, piece.values(name).to_vec());
+            let query = Query {
+                base: entry.dn().to_owned(),
+                scope: Scope::One,
+                filter: PRESENT.to_vec(),
+                attributes: vec![format!("{name};range={next}-*")],
+            };
+            self.wire.send(&search_within(&query, 0), &[]).await?;
+            let mut piece = None;
+            loop {
+                match self.next().await? {
+                    Item::Entry(bytes) => piece = Some(Entry::of(bytes)?),
+                    Item::Pointer => {}
+                    Item::Done { .. } => break,
+                }
+            }
+            let piece = piece.ok_or_else(|| Error::NoRest(name.to_owned()))?;
+            entry.append(name, &piece);
             match piece.ranged.first() {
                 Some((_, following)) if *following > next => next = *following,
-                Some(_) => return Err(Error::NoCookie),
+                Some(_) => return Err(Error::NoRest(name.to_owned())),
                 None => return Ok(()),
             }
         }
@@ -139,58 +163,112 @@ impl Session {
 
     /// Says goodbye; a server that does not care is not waited for.
     pub(super) async fn close(mut self) {
-        let _ = tokio::time::timeout(Duration::from_millis(200), self.handle.unbind()).await;
+        let _ = self.wire.send(&ber::element(op::UNBIND, &[]), &[]).await;
+        self.wire.shutdown().await;
     }
 }
+
+/// A piece of a page.
+pub(super) enum Item {
+    /// Not yet looked at.
+    Entry(Vec<u8>),
+    /// To another server.
+    Pointer,
+    /// With result code 0. The cookie is empty after the last page; `None`: it could not be read.
+    Done { cookie: Option<Vec<u8>> },
+}
+
+/// `(objectClass=*)`, encoded.
+const PRESENT: [u8; 13] = *b"\x87\x0bobjectClass";
 
 async fn dial(
     settings: &Ldap,
     url: &url::Url,
     tls: Arc<rustls::ClientConfig>,
-    until: Instant,
+    limits: Limits,
 ) -> Result<Session, Error> {
-    let options =
-        LdapConnSettings::new().set_conn_timeout(settings.timeout).set_starttls(settings.starttls).set_config(tls);
-    let dialled = LdapConnAsync::from_url_with_settings(options, url);
-    let (connection, mut handle) = within(settings.timeout, until, dialled).await??;
-    let driver = tokio::spawn(async move {
-        // Its end is seen by whoever waits for an answer.
-        let _ = connection.drive().await;
-    });
-    handle.with_search_options(SearchOptions::new());
-    let mut session = Session {
-        handle,
-        driver,
-        url: url.to_string(),
-        timeout: settings.timeout,
-        page_size: settings.page_size,
-        referrals: settings.referrals,
-        until,
-    };
-    if let Some(bind) = &settings.bind {
-        let bound = session.handle.simple_bind(&bind.dn, bind.password.expose_secret());
-        let result = within(settings.timeout, until, bound).await??;
-        if result.rc == INVALID_CREDENTIALS {
-            return Err(Error::Refused { url: url.to_string(), dn: bind.dn.clone(), reason: result.text });
-        }
-        succeeded(&result)?;
+    let mut wire = Wire::connect(url, limits).await?;
+    if url.scheme() == "ldaps" {
+        wire = wire.encrypt(url, tls).await?;
+    } else if settings.starttls {
+        let request = ber::element(op::EXTENDED, &ber::element(0x80, START_TLS.as_bytes()));
+        wire.send(&request, &[]).await?;
+        succeeded(&finished(&mut wire, op::EXTENDED_DONE).await?)?;
+        wire = wire.encrypt(url, tls).await?;
     }
-    Ok(session)
+    if let Some(bind) = &settings.bind {
+        authenticate(&mut wire, url, bind).await?;
+    }
+    let (page_size, referrals) = (settings.page_size, settings.referrals);
+    Ok(Session { wire, url: url.to_string(), page_size, referrals })
 }
 
-/// Waits no longer than for one answer, and no longer than the run may take.
-async fn within<T>(timeout: Duration, until: Instant, what: impl Future<Output = T>) -> Result<T, Error> {
-    let left = until.saturating_duration_since(Instant::now());
-    tokio::time::timeout(timeout.min(left), what)
-        .await
-        .map_err(|_| if left <= timeout { Error::Deadline } else { Error::Silent(timeout) })
+async fn authenticate(wire: &mut Wire, url: &url::Url, bind: &Bind) -> Result<(), Error> {
+    let version = ber::integer(INTEGER, 3);
+    let name = ber::element(OCTETS, bind.dn.as_bytes());
+    let password = zeroize::Zeroizing::new(ber::element(0x80, bind.password.expose_secret().as_bytes()));
+    let request = zeroize::Zeroizing::new(ber::element(op::BIND, &ber::concat(&[&version, &name, &password])));
+    wire.send(&request, &[]).await?;
+    let result = finished(wire, op::BOUND).await?;
+    if result.code == INVALID_CREDENTIALS {
+        return Err(Error::Refused { url: url.to_string(), dn: bind.dn.clone(), reason: result.text });
+    }
+    succeeded(&result)
 }
 
-fn succeeded(result: &LdapResult) -> Result<(), Error> {
-    if result.rc == 0 {
+async fn finished(wire: &mut Wire, op: u8) -> Result<Outcome, Error> {
+    let answer = wire.answer().await?;
+    if answer.op == op { Ok(outcome(&answer.content)?) } else { Err(Garbage.into()) }
+}
+
+fn search(query: &Query) -> Vec<u8> {
+    let scope = match query.scope {
+        Scope::One => 1,
+        Scope::Subtree => 2,
+    };
+    search_within(query, scope)
+}
+
+/// `scope`: 0 the base alone, 1 one level, 2 the subtree.
+fn search_within(query: &Query, scope: i32) -> Vec<u8> {
+    let attributes: Vec<u8> = query.attributes.iter().flat_map(|name| ber::element(OCTETS, name.as_bytes())).collect();
+    let parts = [
+        &ber::element(OCTETS, query.base.as_bytes())[..],
+        &ber::integer(ENUMERATED, scope),
+        // Aliases are never followed, no limits of our own, values too.
+        &ber::integer(ENUMERATED, 0),
+        &ber::integer(INTEGER, 0),
+        &ber::integer(INTEGER, 0),
+        &ber::element(0x01, &[0]),
+        &query.filter,
+        &ber::element(SEQUENCE, &attributes),
+    ];
+    ber::element(op::SEARCH, &ber::concat(&parts))
+}
+
+fn control(oid: &str, critical: bool, value: &[u8]) -> Vec<u8> {
+    let mut parts = ber::element(OCTETS, oid.as_bytes());
+    if critical {
+        parts.extend(ber::element(0x01, &[0xff]));
+    }
+    if !value.is_empty() {
+        parts.extend(ber::element(OCTETS, value));
+    }
+    ber::element(SEQUENCE, &parts)
+}
+
+fn outcome(content: &[u8]) -> Result<Outcome, Garbage> {
+    let mut parts = Reader(content);
+    let code = parts.integer(ENUMERATED)?;
+    parts.expect(OCTETS)?;
+    Ok(Outcome { code, text: String::from_utf8_lossy(parts.expect(OCTETS)?).into_owned() })
+}
+
+fn succeeded(result: &Outcome) -> Result<(), Error> {
+    if result.code == 0 {
         return Ok(());
     }
-    let meaning = match result.rc {
+    let meaning = match result.code {
         3 => " (time limit)",
         4 => " (size limit)",
         10 => " (referral)",
@@ -203,35 +281,23 @@ fn succeeded(result: &LdapResult) -> Result<(), Error> {
         _ => "",
     };
     let text = if result.text.is_empty() { meaning.to_owned() } else { format!("{meaning}: {}", result.text) };
-    Err(Error::Result { code: result.rc, text })
+    Err(Error::Result { code: result.code, text })
 }
 
 /// RFC 2696: `SEQUENCE { size INTEGER, cookie OCTET STRING }`. A server that answers a critical control without it is broken.
-fn cookie_of(result: &LdapResult) -> Result<Vec<u8>, Error> {
-    let control = result.ctrls.iter().find(|control| control.1.ctype == PAGED_RESULTS).ok_or(Error::NoCookie)?;
-    let value = control.1.val.as_deref().ok_or(Error::NoCookie)?;
-    let parsed = element(value, 0x30).and_then(|(inner, _)| {
-        let (_, rest) = element(inner, 0x02)?;
-        element(rest, 0x04)
-    });
-    parsed.map(|(cookie, _)| cookie.to_vec()).ok_or(Error::NoCookie)
-}
-
-/// One BER element: its content and what follows it.
-fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (first, rest) = bytes.split_first()?;
-    let (length, rest) = rest.split_first()?;
-    let (length, rest) = match *length {
-        short @ 0..0x80 => (usize::from(short), rest),
-        long => {
-            let (digits, rest) = rest.split_at_checked(usize::from(long & 0x7f))?;
-            (digits.iter().try_fold(0usize, |sum, digit| sum.checked_mul(256)?.checked_add(usize::from(*digit)))?, rest)
+fn cookie_of(controls: &[u8]) -> Option<Vec<u8>> {
+    let mut controls = Reader(controls);
+    while let Some(control) = controls.next().ok()? {
+        let mut parts = Reader(control.content);
+        if parts.expect(OCTETS).ok()? != PAGED_RESULTS.as_bytes() {
+            continue;
         }
-    };
-    if *first != tag {
-        return None;
+        let value = std::iter::from_fn(|| parts.next().ok().flatten()).find(|part| part.tag == OCTETS)?;
+        let mut inner = Reader(Reader(value.content).expect(SEQUENCE).ok()?);
+        inner.integer(INTEGER).ok()?;
+        return inner.expect(OCTETS).ok().map(<[u8]>::to_vec);
     }
-    rest.split_at_checked(length)
+    None
 }
 
 fn tls(settings: &Ldap) -> Result<rustls::ClientConfig, Error> {
@@ -261,17 +327,28 @@ mod tests {
 
     #[test]
     fn cookies_are_read_or_the_page_does_not_count() {
-        let read = |value: Option<&[u8]>| {
-            let control = RawControl { ctype: PAGED_RESULTS.to_owned(), crit: false, val: value.map(<[u8]>::to_vec) };
-            let ctrls = vec![ldap3::controls::Control(None, control)];
-            cookie_of(&LdapResult { rc: 0, matched: String::new(), text: String::new(), refs: Vec::new(), ctrls }).ok()
-        };
-        assert_eq!(read(Some(&[0x30, 5, 2, 1, 0, 4, 0])), Some(vec![]));
-        assert_eq!(read(Some(&[0x30, 7, 2, 1, 0, 4, 2, 8, 9])), Some(vec![8, 9]));
-        assert_eq!(read(Some(&[0x30, 0x81, 5, 2, 1, 0, 4, 0])), Some(vec![]));
+        let read = |value: &[u8]| cookie_of(&control(PAGED_RESULTS, true, value));
+        assert_eq!(read(&[0x30, 5, 2, 1, 0, 4, 0]), Some(vec![]));
+        assert_eq!(read(&[0x30, 7, 2, 1, 0, 4, 2, 8, 9]), Some(vec![8, 9]));
+        assert_eq!(read(&[0x30, 0x81, 5, 2, 1, 0, 4, 0]), Some(vec![]));
         for wrong in [&[][..], &[0x30], &[0x30, 0x85, 1], &[0x30, 5, 2, 1, 0, 4, 9], &[0x31, 5, 2, 1, 0, 4, 0]] {
-            assert_eq!(read(Some(wrong)), None, "{wrong:?}");
+            assert_eq!(read(wrong), None, "{wrong:?}");
         }
-        assert_eq!(read(None), None);
+        assert_eq!(cookie_of(&[]), None);
+        let both =
+            [control(DOMAIN_SCOPE, false, &[]), control(PAGED_RESULTS, false, &[0x30, 5, 2, 1, 0, 4, 0])].concat();
+        assert_eq!(cookie_of(&both), Some(vec![]));
+    }
+
+    #[test]
+    fn a_search_is_what_the_standard_says() {
+        let query = Query {
+            base: "dc=x".to_owned(),
+            scope: Scope::Subtree,
+            filter: PRESENT.to_vec(),
+            attributes: vec!["cn".to_owned()],
+        };
+        let expected = b"\x63\x28\x04\x04dc=x\x0a\x01\x02\x0a\x01\x00\x02\x01\x00\x02\x01\x00\x01\x01\x00\x87\x0bobjectClass\x30\x04\x04\x02cn";
+        assert_eq!(search(&query), expected);
     }
 }

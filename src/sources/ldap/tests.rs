@@ -39,7 +39,7 @@ fn a_usual_directory_needs_no_mapping() {
         "UID=Eva, OU=People,dc=x",
         &[("entryUUID", &[b"AB-1"]), ("uid", &[b"eva"]), ("cn", &[b"Eva N"]), ("sn", &[b"N"]), ("mail", &[b"eva@x"])],
     );
-    let person = desired(users.record(eva.clone(), &Nothing, NOW));
+    let person = desired(users.record(&eva, &Nothing, NOW));
     assert_eq!((person.key.as_str(), person.alias.as_deref()), ("ab-1", Some("uid=eva,ou=people,dc=x")));
     assert_eq!(
         Value::Object(person.attributes),
@@ -49,11 +49,11 @@ fn a_usual_directory_needs_no_mapping() {
         })
     );
     let known = Knows(person.digest.unwrap());
-    assert_eq!(users.record(eva, &known, NOW), Some(Record::Same { kind: Kind::User, key: "ab-1".to_owned() }));
+    assert_eq!(users.record(&eva, &known, NOW), Some(Record::Same { kind: Kind::User, key: "ab-1".to_owned() }));
 
     let team =
         entry("cn=t,dc=x", &[("entryUUID", &[b"g"]), ("cn", &[b"T"]), ("uniqueMember", &[b"uid=eva,ou=people,dc=x"])]);
-    let team = desired(groups.record(team, &Nothing, NOW));
+    let team = desired(groups.record(&team, &Nothing, NOW));
     assert_eq!(
         serde_json::to_value(&team.relations[&Rel::Member]).unwrap(),
         json!({"Whole": [{"to": {"Alias": "uid=eva,ou=people,dc=x"}}]})
@@ -68,21 +68,21 @@ fn an_account_that_expires_overnight_is_a_change() {
         "CN=Jan,DC=x",
         &[("objectGUID", &[guid]), ("sAMAccountName", &[b"jan"]), ("accountExpires", &[b"134344736000000000"])],
     );
-    let before = desired(reader.parts[0].record(jan.clone(), &Nothing, Millis(NOW.0 - 1)));
+    let before = desired(reader.parts[0].record(&jan, &Nothing, Millis(NOW.0 - 1)));
     assert_eq!((before.key.len(), &before.attributes["active"]), (36, &json!(true)));
     let known = Knows(before.digest.unwrap());
-    assert!(matches!(reader.parts[0].record(jan.clone(), &known, Millis(NOW.0 - 1)), Some(Record::Same { .. })));
-    let after = desired(reader.parts[0].record(jan, &known, NOW));
+    assert!(matches!(reader.parts[0].record(&jan, &known, Millis(NOW.0 - 1)), Some(Record::Same { .. })));
+    let after = desired(reader.parts[0].record(&jan, &known, NOW));
     assert_eq!(after.attributes["active"], json!(false));
 }
 
 #[test]
 fn a_bad_entry_is_one_bad_record() {
     let reader = reader("[users.map]\nactive = 'enabled'").unwrap();
-    let without_key = reader.parts[0].record(entry("uid=a,dc=x", &[("uid", &[b"a"])]), &Nothing, NOW);
+    let without_key = reader.parts[0].record(&entry("uid=a,dc=x", &[("uid", &[b"a"])]), &Nothing, NOW);
     assert!(matches!(without_key, Some(Record::Bad { key: None, .. })));
     let wrong = entry("uid=a,dc=x", &[("entryUUID", &[b"k"]), ("enabled", &[b"perhaps"])]);
-    let Some(Record::Bad { key: Some(key), reason, .. }) = reader.parts[0].record(wrong, &Nothing, NOW) else {
+    let Some(Record::Bad { key: Some(key), reason, .. }) = reader.parts[0].record(&wrong, &Nothing, NOW) else {
         panic!("not bad")
     };
     assert_eq!(key, "k");
