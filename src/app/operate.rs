@@ -1,7 +1,9 @@
 //! The commands of the operator, carried out: by the daemon for whoever asks on its control socket, or by the command
 //! itself where no daemon runs. Both ways are this code. Start with `perform`; a command's own file says what it does.
 
+mod look;
 mod maintain;
+mod sources;
 mod tokens;
 
 use std::path::PathBuf;
@@ -21,7 +23,18 @@ pub enum Command {
     TokenRevoke { id: String },
     Backup { file: PathBuf },
     Migrate,
+    Plan { source: String },
+    Sync { source: String, full: bool, expect: Option<String> },
+    Approve { run: String },
+    Runs { source: Option<String>, limit: i64 },
+    Run { run: String },
+    Why { login: String, attribute: Option<String> },
+    Licences,
+    MailOutbox { state: Option<String> },
 }
+
+/// Who stands in the journal for what a command of this machine caused.
+const ACTOR: &str = "operator:cli";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -87,17 +100,27 @@ pub enum Failure {
     /// The caller asked for something that cannot be.
     #[error("{0}")]
     Usage(String),
+    #[error(transparent)]
+    Engine(#[from] crate::reconcile::Error),
     #[error("{0}")]
     Failed(String),
 }
 
-pub async fn perform(world: World, command: Command, _progress: Progress) -> Reply {
+pub async fn perform(world: World, command: Command, progress: Progress) -> Reply {
     let done = match command {
         Command::TokenCreate(wish) => tokens::create(&world, wish).await,
         Command::TokenList => tokens::list(&world).await,
         Command::TokenRevoke { id } => tokens::revoke(&world, &id).await,
         Command::Backup { file } => maintain::backup(&world, &file).await,
         Command::Migrate => maintain::migrate(&world).await,
+        Command::Plan { source } => sources::plan(&world, &source, progress).await,
+        Command::Sync { source, full, expect } => sources::sync(&world, &source, full, expect, progress).await,
+        Command::Approve { run } => sources::approve(&world, &run).await,
+        Command::Runs { source, limit } => look::runs(&world, source.as_deref(), limit).await,
+        Command::Run { run } => look::one(&world, &run).await,
+        Command::Why { login, attribute } => look::why(&world, &login, attribute.as_deref()).await,
+        Command::Licences => look::licences(&world),
+        Command::MailOutbox { state } => look::outbox(&world, state.as_deref()).await,
     };
     done.unwrap_or_else(|failure| {
         let exit = if matches!(failure, Failure::Usage(_)) { Exit::Usage } else { Exit::Failed };

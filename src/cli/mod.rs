@@ -3,8 +3,10 @@
 
 mod ask;
 mod check;
+mod look;
 mod serve;
 mod show;
+mod source;
 mod token;
 
 use std::path::PathBuf;
@@ -41,6 +43,56 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// What a run of the source would change, to the last field. Writes nothing; exit code 2 when there is something.
+    Plan {
+        source: String,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read the source and apply what it says; a run that would take away too much stops (exit code 3).
+    Sync {
+        source: String,
+        /// Read everything again, from the beginning.
+        #[arg(long)]
+        full: bool,
+        /// Only if the changes are exactly those of the preview with this digest.
+        #[arg(long, value_name = "DIGEST")]
+        expect: Option<String>,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Apply exactly what a guard held.
+    Approve {
+        run: String,
+        #[arg(long)]
+        json: bool,
+    },
+    /// What ran, newest first, and how every source stands.
+    Runs {
+        #[arg(long)]
+        source: Option<String>,
+        #[arg(long, default_value_t = 20)]
+        limit: i64,
+        #[arg(long)]
+        json: bool,
+    },
+    /// One run with its changes.
+    Run {
+        run: String,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Why is it so.
+    #[command(subcommand)]
+    Why(Why),
+    /// The licences that can be held, and what each may become.
+    Licences {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Mails.
+    #[command(subcommand)]
+    Mail(Mail),
     /// Bearer tokens.
     #[command(subcommand)]
     Token(token::Token),
@@ -50,6 +102,30 @@ enum Command {
     Backup { file: PathBuf },
     /// Print completions for a shell.
     Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Debug, Subcommand)]
+enum Why {
+    /// Which source set which attribute of a user, when, in which run.
+    User {
+        login: String,
+        /// e.g. name.familyName; all without it.
+        attribute: Option<String>,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Mail {
+    /// What is to be delivered and how it went, newest first.
+    Outbox {
+        /// queued, sending, sent, failed, indeterminate, skipped
+        #[arg(long)]
+        state: Option<String>,
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// The whole program.
@@ -91,6 +167,22 @@ async fn run(arguments: Arguments) -> Exit {
             Err(exit) => exit,
         },
         Command::Token(token) => token::run(&origin, token).await,
+        Command::Plan { source, json } => source::run(&origin, Wish::Plan { source }, json).await,
+        Command::Sync { source, full, expect, json } => {
+            source::run(&origin, Wish::Sync { source, full, expect }, json).await
+        }
+        Command::Approve { run, json } => source::run(&origin, Wish::Approve { run }, json).await,
+        Command::Runs { source, limit, json } => {
+            ask::answer(&origin, Wish::Runs { source, limit }, json, look::runs).await
+        }
+        Command::Run { run, json } => ask::answer(&origin, Wish::Run { run }, json, look::run).await,
+        Command::Why(Why::User { login, attribute, json }) => {
+            ask::answer(&origin, Wish::Why { login, attribute }, json, look::why).await
+        }
+        Command::Licences { json } => ask::answer(&origin, Wish::Licences, json, look::licences).await,
+        Command::Mail(Mail::Outbox { state, json }) => {
+            ask::answer(&origin, Wish::MailOutbox { state }, json, look::outbox).await
+        }
         Command::Migrate => ask::answer(&origin, Wish::Migrate, false, show::migrated).await,
         Command::Backup { file } => match std::path::absolute(&file) {
             Ok(file) => ask::answer(&origin, Wish::Backup { file }, false, show::backup).await,

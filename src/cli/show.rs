@@ -45,6 +45,13 @@ pub fn list(value: &Value) -> String {
     value.as_array().map(|items| items.iter().map(text).collect::<Vec<_>>().join(" ")).unwrap_or_default()
 }
 
+/// `create 3, update 1`.
+pub fn counts(value: &Value) -> String {
+    let parts = value.as_object().into_iter().flatten().map(|(name, count)| format!("{name} {count}"));
+    let text = parts.collect::<Vec<_>>().join(", ");
+    if text.is_empty() { "nothing".to_owned() } else { text }
+}
+
 /// Columns as wide as their widest cell, the last one free.
 pub fn table(heads: &[&str], rows: Vec<Vec<String>>) {
     let width = |column: usize| {

@@ -1,0 +1,106 @@
+//! Commands that only look: `runs`, `run`, `why`, `licences`, `mail outbox`.
+
+use serde_json::{Value, json};
+
+use super::{Exit, Failure, Reply};
+use crate::model::fold;
+use crate::model::id::{EntityId, RunId};
+use crate::model::kind::Realm;
+use crate::model::mail::OutboxState;
+use crate::reconcile;
+use crate::store::{credential, journal, outbox, run, source_state};
+use crate::tasks::World;
+
+/// Changes of a run that are shown.
+const MOST_CHANGES: i64 = 10_000;
+const MOST_ROWS: i64 = 1_000;
+
+/// Newest first, with the state of every source.
+pub async fn runs(world: &World, source: Option<&str>, limit: i64) -> Result<Reply, Failure> {
+    let mut read = world.db.read().await?;
+    let runs = run::newest(&mut read, source, limit.clamp(1, MOST_ROWS)).await?;
+    let states = source_state::all(&mut read).await?;
+    let state = |state: &source_state::SourceState| {
+        json!({
+            "source": state.source,
+            "state": state.last_state,
+            "last_at": state.last_at,
+            "last_good_at": state.last_good_at,
+            "paused": state.paused,
+        })
+    };
+    Ok(Reply::fine(json!({"runs": json(&runs)?, "sources": states.iter().map(state).collect::<Vec<_>>()})))
+}
+
+/// One run with its changes.
+pub async fn one(world: &World, id: &str) -> Result<Reply, Failure> {
+    let id: RunId = id.parse().map_err(|_| Failure::Usage(format!("{id} is no run's id; see `musterd runs`")))?;
+    let mut read = world.db.read().await?;
+    let Some(run) = run::by_id(&mut read, id).await? else {
+        return Ok(nothing(format!("there is no run {id}")));
+    };
+    let entries = journal::of_run(&mut read, id, 0, MOST_CHANGES).await?;
+    Ok(Reply::fine(json!({"run": json(&run)?, "changes": json(&entries)?})))
+}
+
+/// Why somebody is as they are: by login in either realm, or by id.
+pub async fn why(world: &World, login: &str, attribute: Option<&str>) -> Result<Reply, Failure> {
+    let mut read = world.db.read().await?;
+    let mut ids: Vec<EntityId> = login.parse().into_iter().collect();
+    for realm in Realm::ALL {
+        let account = credential::by_login(&mut read, *realm, &fold::key(login)).await?;
+        ids.extend(account.map(|account| account.id));
+    }
+    let context = world.context(super::ACTOR);
+    let mut all = Vec::new();
+    for id in ids {
+        if let Some(why) = reconcile::why(&mut read, &context, id, attribute).await? {
+            all.push(json!({"id": id, "attributes": json(&why)?}));
+        }
+    }
+    if all.is_empty() {
+        return Ok(nothing(format!("there is no user {login}")));
+    }
+    Ok(Reply::fine(Value::Array(all)))
+}
+
+/// The catalogue.
+pub fn licences(world: &World) -> Result<Reply, Failure> {
+    let catalogue = world.config().catalogue.clone();
+    let one = |licence: &crate::model::catalogue::Licence| {
+        let to: Vec<String> = catalogue.moves_from(licence).map(ToString::to_string).collect();
+        json!({"licence": licence.to_string(), "may_become": to})
+    };
+    Ok(Reply::fine(catalogue.licences().iter().map(one).collect()))
+}
+
+/// Mails, newest first. The payload is left out: it names people, and the id is enough to find it.
+pub async fn outbox(world: &World, state: Option<&str>) -> Result<Reply, Failure> {
+    let state: Option<OutboxState> = state
+        .map(|word| word.parse())
+        .transpose()
+        .map_err(|error: crate::model::kind::UnknownWord| Failure::Usage(format!("--state: {error}")))?;
+    let items = outbox::list(&mut world.db.read().await?, state, MOST_ROWS).await?;
+    let one = |item: &outbox::Item| {
+        json!({
+            "id": item.id,
+            "kind": item.kind,
+            "state": item.state.as_str(),
+            "entity": item.entity,
+            "attempts": item.attempts,
+            "next_at": item.next_at,
+            "created": item.created,
+            "ended": item.ended,
+            "error": item.error,
+        })
+    };
+    Ok(Reply::fine(items.iter().map(one).collect()))
+}
+
+fn nothing(error: String) -> Reply {
+    Reply { exit: Exit::Failed, answer: Value::Null, error: Some(error) }
+}
+
+fn json(value: &impl serde::Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(value).map_err(|error| Failure::Failed(error.to_string()))
+}

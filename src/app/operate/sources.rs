@@ -1,0 +1,98 @@
+//! `plan`, `sync`, `approve`: one code for the preview and for the real run.
+
+use serde_json::{Value, json};
+use tokio::time::{Duration, interval};
+
+use super::{Exit, Failure, Reply};
+use crate::http::control::Progress;
+use crate::model::id::RunId;
+use crate::reconcile::report::End;
+use crate::reconcile::{self, Mode, Report};
+use crate::store::source_state;
+use crate::tasks::{World, poll};
+
+/// Writes nothing. Exit code 2 says that there is something to do.
+pub async fn plan(world: &World, source: &str, progress: Progress) -> Result<Reply, Failure> {
+    let report = told(progress, source, poll::poll(world, source, Mode::Plan)).await.map_err(from_poll)?;
+    let exit = match report.state {
+        End::Failed => Exit::Failed,
+        _ if report.is_empty() => Exit::Fine,
+        _ => Exit::Pending,
+    };
+    reply(exit, &report)
+}
+
+/// `full`: as if nothing had been read before. `expect`: only if the changes are exactly those of a preview.
+pub async fn sync(
+    world: &World,
+    source: &str,
+    full: bool,
+    expect: Option<String>,
+    progress: Progress,
+) -> Result<Reply, Failure> {
+    if full {
+        forget_cursor(world, source).await?;
+    }
+    let report = told(progress, source, poll::poll(world, source, Mode::Sync { expect })).await.map_err(from_poll)?;
+    let exit = match report.state {
+        End::Held => Exit::Guarded,
+        End::Failed => Exit::Failed,
+        End::Planned | End::Done if report.refused.is_empty() => Exit::Fine,
+        End::Planned | End::Done => Exit::Partial,
+    };
+    reply(exit, &report)
+}
+
+/// Applies exactly what the guard held.
+pub async fn approve(world: &World, run: &str) -> Result<Reply, Failure> {
+    let id: RunId = run.parse().map_err(|_| Failure::Usage(format!("{run} is no run's id; see `musterd runs`")))?;
+    let report = reconcile::approve(&world.db, &world.context(super::ACTOR), id).await?;
+    world.deliver.notify_one();
+    let exit = if report.refused.is_empty() { Exit::Fine } else { Exit::Partial };
+    reply(exit, &report)
+}
+
+fn reply(exit: Exit, report: &Report) -> Result<Reply, Failure> {
+    let answer = serde_json::to_value(report).map_err(|error| Failure::Failed(error.to_string()))?;
+    let error = match exit {
+        Exit::Failed | Exit::Guarded => report.message.clone(),
+        _ => None,
+    };
+    Ok(Reply { exit, answer, error })
+}
+
+fn from_poll(error: poll::Error) -> Failure {
+    match error {
+        poll::Error::Unknown(_) | poll::Error::Pushed(_) => Failure::Usage(error.to_string()),
+        error => Failure::Failed(error.to_string()),
+    }
+}
+
+/// The next read begins at the beginning.
+async fn forget_cursor(world: &World, source: &str) -> Result<(), Failure> {
+    let mut tx = world.db.write().await?;
+    if let Some(mut state) = source_state::by_name(&mut tx, source).await?
+        && state.cursor.take().is_some()
+    {
+        source_state::put(&mut tx, &state).await?;
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+/// Says every second that the work still goes on.
+async fn told<T>(progress: Progress, source: &str, work: impl Future<Output = T>) -> T {
+    let mut beat = interval(Duration::from_secs(1));
+    let start = std::time::Instant::now();
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = beat.tick() => {
+                let line: Value = json!({"source": source, "seconds": start.elapsed().as_secs()});
+                // Whoever asked may have gone, or reads slowly: the work goes on.
+                progress.try_send(line).ok();
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! `runs`, `run`, `why`, `licences`, `mail outbox`: how their answers look to a person.
+
+use serde_json::Value;
+
+use super::show::{counts, table, text};
+use super::source;
+
+pub fn runs(answer: &Value) {
+    let row = |run: &Value| {
+        let told = [counts(&run["counts"]), text(&run["message"])].join(" ");
+        vec![text(&run["id"]), text(&run["source"]), text(&run["state"]), text(&run["started"]), told]
+    };
+    table(&["RUN", "SOURCE", "STATE", "STARTED", "WHAT"], rows(&answer["runs"], row));
+    println!();
+    let row = |state: &Value| {
+        ["source", "state", "last_at", "last_good_at"].map(|key| text(&state[key])).to_vec()
+    };
+    table(&["SOURCE", "LAST STATE", "LAST", "LAST GOOD"], rows(&answer["sources"], row));
+}
+
+pub fn run(answer: &Value) {
+    let run = &answer["run"];
+    println!("{} of {}: {}, {}", text(&run["id"]), text(&run["source"]), text(&run["state"]), counts(&run["counts"]));
+    if !run["message"].is_null() {
+        println!("{}", text(&run["message"]));
+    }
+    let row = |change: &Value| {
+        let fields = source::fields(&change["before"], &change["after"]).join(", ");
+        let mut cells = ["at", "actor", "op", "kind", "label"].map(|key| text(&change[key])).to_vec();
+        cells.push(fields);
+        cells
+    };
+    table(&["AT", "ACTOR", "OP", "KIND", "WHO", "WHAT"], rows(&answer["changes"], row));
+}
+
+pub fn why(answer: &Value) {
+    for user in answer.as_array().into_iter().flatten() {
+        println!("{}", text(&user["id"]));
+        let from = |why: &Value| {
+            let says = |saying: &Value| format!("{} in {} at {}", text(&saying["source"]), text(&saying["run"]), text(&saying["at"]));
+            let sources: Vec<String> = why["from"].as_array().into_iter().flatten().map(says).collect();
+            let other = |saying: &Value| format!("{} says {}", text(&saying["source"]), saying["value"]);
+            let overruled: Vec<String> = why["overruled"].as_array().into_iter().flatten().map(other).collect();
+            vec![text(&why["attribute"]), why["value"].to_string(), sources.join(", "), overruled.join(", ")]
+        };
+        table(&["ATTRIBUTE", "VALUE", "FROM", "OVERRULED"], rows(&user["attributes"], from));
+    }
+}
+
+pub fn licences(answer: &Value) {
+    let row = |licence: &Value| {
+        let to: Vec<String> = licence["may_become"].as_array().into_iter().flatten().map(text).collect();
+        vec![text(&licence["licence"]), to.join(", ")]
+    };
+    table(&["LICENCE", "MAY BECOME"], rows(answer, row));
+}
+
+pub fn outbox(answer: &Value) {
+    let row = |mail: &Value| ["id", "kind", "state", "attempts", "created", "error"].map(|key| text(&mail[key])).to_vec();
+    table(&["ID", "KIND", "STATE", "ATTEMPTS", "CREATED", "ERROR"], rows(answer, row));
+}
+
+fn rows(value: &Value, row: impl Fn(&Value) -> Vec<String>) -> Vec<Vec<String>> {
+    value.as_array().into_iter().flatten().map(row).collect()
+}

@@ -1,0 +1,110 @@
+//! `plan`, `sync`, `approve`: the answer as a table for people, to the last field.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+
+use super::show::{table, text};
+use super::{ask, show};
+use crate::app::Origin;
+use crate::app::operate::{Command, Exit};
+use crate::model::document::{self, Document};
+
+pub async fn run(origin: &Origin, command: Command, json: bool) -> Exit {
+    let bar = bar();
+    let heard = |line: &Value| {
+        let message = format!("{} … {} s", text(&line["source"]), line["seconds"]);
+        match &bar {
+            Some(bar) => bar.set_message(message),
+            // A line now and then is enough for a log.
+            None if line["seconds"].as_u64().is_some_and(|seconds| seconds > 0 && seconds % 10 == 0) => {
+                eprintln!("musterd: {message}");
+            }
+            None => {}
+        }
+    };
+    let reply = ask::ask_with(origin, command, heard).await;
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    match reply {
+        Ok(reply) => ask::print(&reply, json, report),
+        Err(exit) => exit,
+    }
+}
+
+fn bar() -> Option<ProgressBar> {
+    if !std::io::stderr().is_terminal() {
+        return None;
+    }
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(120));
+    Some(bar)
+}
+
+/// A report of the engine.
+fn report(answer: &Value) {
+    let changes = answer["changes"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if !changes.is_empty() {
+        table(&["OP", "KIND", "WHO", "WHAT"], changes.iter().flat_map(rows).collect());
+    }
+    for refused in answer["refused"].as_array().into_iter().flatten() {
+        println!("refused {} {}: {}", text(&refused["kind"]), text(&refused["key"]), text(&refused["reason"]));
+    }
+    for stop in answer["stops"].as_array().into_iter().flatten() {
+        let what = text(&stop["what"]);
+        println!("guard: {what}: {} of {} would go, the limit is {}", stop["losses"], stop["held"], stop["limit"]);
+    }
+    println!("{}: {}", text(&answer["state"]), show::counts(&answer["counts"]));
+    match &answer["run"] {
+        Value::Null => println!("digest {}", text(&answer["digest"])),
+        run => println!("run {}", text(run)),
+    }
+}
+
+/// One line for the change, one more for every further field.
+fn rows(change: &Value) -> Vec<Vec<String>> {
+    let fields = fields(&change["before"], &change["after"]);
+    let head = |what: String| vec![text(&change["op"]), text(&change["kind"]), text(&change["label"]), what];
+    let rest = |what: String| vec![String::new(), String::new(), String::new(), what];
+    let mut fields = fields.into_iter();
+    let first = head(fields.next().unwrap_or_default());
+    std::iter::once(first).chain(fields.map(rest)).collect()
+}
+
+/// `name.familyName: "Nová" -> "Malá"`.
+pub fn fields(before: &Value, after: &Value) -> Vec<String> {
+    let empty = Document::new();
+    let (before, after) = (before.as_object().unwrap_or(&empty), after.as_object().unwrap_or(&empty));
+    let old = document::leaves(before);
+    let mut lines: Vec<String> = Vec::new();
+    for (path, value) in document::leaves(after) {
+        let was = old.iter().find(|(other, _)| *other == path).map(|(_, value)| format!("{value} -> "));
+        lines.push(format!("{}: {}{value}", document::shown(&path), was.unwrap_or_default()));
+    }
+    let gone = old.iter().filter(|(path, _)| !document::leaves(after).iter().any(|(other, _)| other == path));
+    lines.extend(gone.map(|(path, value)| format!("{}: {value} -> (none)", document::shown(path))));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn b1_every_field_of_a_change_is_shown() {
+        let before = json!({"name": {"familyName": "Nová"}, "title": "x"});
+        let after = json!({"name": {"familyName": "Malá"}, "active": true});
+        assert_eq!(
+            fields(&before, &after),
+            ["active: true", r#"name.familyName: "Nová" -> "Malá""#, r#"title: "x" -> (none)"#]
+        );
+    }
+}
