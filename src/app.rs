@@ -214,6 +214,7 @@ fn world_of(app: &App, stop: CancellationToken, leader: Leader) -> World {
         deliver: app.wake.deliver_handle(),
         stop,
         leader,
+        polling: tasks::poll::Polling::default(),
     }
 }
 
@@ -224,6 +225,8 @@ fn start_tasks(app: &App, world: &World, tasks: &TaskTracker) {
     let work = move |world| housekeeping::uses(world, used.take_uses());
     tasks.spawn(tasks::repeat(world.clone(), beat("token_uses", 60, never()), work));
     tasks.spawn(tasks::repeat(world.clone(), beat("deliver", 15, world.deliver.clone()), tasks::deliver::run));
+    let poll = Beat { leader_only: true, ..beat("poll", 5, app.wake.poll_handle()) };
+    tasks.spawn(tasks::repeat(world.clone(), poll, tasks::poll::due));
     tasks.spawn(tasks::repeat(world.clone(), beat("expire", 300, never()), tasks::expire::run));
     tasks.spawn(tasks::repeat(world.clone(), beat("checkpoint", 300, never()), housekeeping::checkpoint));
 }

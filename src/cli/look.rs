@@ -12,9 +12,7 @@ pub fn runs(answer: &Value) {
     };
     table(&["RUN", "SOURCE", "STATE", "STARTED", "WHAT"], rows(&answer["runs"], row));
     println!();
-    let row = |state: &Value| {
-        ["source", "state", "last_at", "last_good_at"].map(|key| text(&state[key])).to_vec()
-    };
+    let row = |state: &Value| ["source", "state", "last_at", "last_good_at"].map(|key| text(&state[key])).to_vec();
     table(&["SOURCE", "LAST STATE", "LAST", "LAST GOOD"], rows(&answer["sources"], row));
 }
 
@@ -37,7 +35,9 @@ pub fn why(answer: &Value) {
     for user in answer.as_array().into_iter().flatten() {
         println!("{}", text(&user["id"]));
         let from = |why: &Value| {
-            let says = |saying: &Value| format!("{} in {} at {}", text(&saying["source"]), text(&saying["run"]), text(&saying["at"]));
+            let says = |saying: &Value| {
+                format!("{} in {} at {}", text(&saying["source"]), text(&saying["run"]), text(&saying["at"]))
+            };
             let sources: Vec<String> = why["from"].as_array().into_iter().flatten().map(says).collect();
             let other = |saying: &Value| format!("{} says {}", text(&saying["source"]), saying["value"]);
             let overruled: Vec<String> = why["overruled"].as_array().into_iter().flatten().map(other).collect();
@@ -56,7 +56,8 @@ pub fn licences(answer: &Value) {
 }
 
 pub fn outbox(answer: &Value) {
-    let row = |mail: &Value| ["id", "kind", "state", "attempts", "created", "error"].map(|key| text(&mail[key])).to_vec();
+    let row =
+        |mail: &Value| ["id", "kind", "state", "attempts", "created", "error"].map(|key| text(&mail[key])).to_vec();
     table(&["ID", "KIND", "STATE", "ATTEMPTS", "CREATED", "ERROR"], rows(answer, row));
 }
 

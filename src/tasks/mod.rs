@@ -6,6 +6,7 @@ pub mod deliver;
 pub mod expire;
 pub mod housekeeping;
 pub mod leader;
+pub mod poll;
 pub use crate::config::schedule;
 
 use std::fmt::Display;
@@ -36,6 +37,8 @@ pub struct World {
     /// Cancelled when the daemon ends: long work stops at its next safe point.
     pub stop: CancellationToken,
     pub leader: Leader,
+    /// Which sources this process is reading.
+    pub polling: poll::Polling,
 }
 
 impl World {

@@ -6,8 +6,7 @@ use tokio::time::{Duration, interval};
 use super::{Exit, Failure, Reply};
 use crate::http::control::Progress;
 use crate::model::id::RunId;
-use crate::reconcile::report::End;
-use crate::reconcile::{self, Mode, Report};
+use crate::reconcile::{self, End, Mode, Report};
 use crate::store::source_state;
 use crate::tasks::{World, poll};
 

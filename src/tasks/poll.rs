@@ -1,0 +1,179 @@
+//! Polls sources, directories and CRMs alike: reads what the store holds of a source, lets the reader send chunks, lets the
+//! engine plan or apply them. On a schedule (`due`) and on demand (`poll`) it is the same code. One source is never polled
+//! twice at once. Nothing here decides what a record means. Start at `poll`.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+
+use super::World;
+use crate::clock::Clock;
+use crate::config::crm::Crm;
+use crate::config::source::{Body, Source};
+use crate::model::desired::{Chunk, Known};
+use crate::model::time::Millis;
+use crate::reconcile::{self, Mode, Report};
+use crate::sources::{crm, ldap};
+use crate::store::{self, source_state};
+
+/// Chunks between reader and engine: when the engine is slower, the reader waits.
+const BETWEEN: usize = 4;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("there is no source `{0}`")]
+    Unknown(String),
+    #[error("`{0}` is not polled: its records are pushed")]
+    Pushed(String),
+    #[error("`{0}` is being polled already")]
+    Busy(String),
+    /// One fault a line.
+    #[error("{0}")]
+    Faulty(String),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Engine(#[from] reconcile::Error),
+}
+
+/// Which sources are being polled by this process. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Polling(Arc<Mutex<BTreeSet<String>>>);
+
+/// A source's turn; it ends when this is dropped.
+struct Turn {
+    polling: Polling,
+    source: String,
+}
+
+impl Polling {
+    fn take(&self, source: &str) -> Option<Turn> {
+        let fresh = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(source.to_owned());
+        fresh.then(|| Turn { polling: self.clone(), source: source.to_owned() })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.polling.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.source);
+    }
+}
+
+/// A source that can be read: its mappings are compiled.
+pub enum Reader {
+    Ldap(ldap::Reader),
+    Crm(Box<(Crm, crm::Ready)>),
+}
+
+impl Reader {
+    /// `None` for sources that are not polled. All faults at once.
+    pub fn of(source: &Source) -> Result<Option<Reader>, Error> {
+        match &source.body {
+            Body::Ldap(settings) => {
+                let told = |faults: Vec<crate::mapping::Fault>| {
+                    let lines: Vec<String> =
+                        faults.iter().map(|fault| format!("sources.{}.{fault}", source.policy.name)).collect();
+                    Error::Faulty(lines.join("\n"))
+                };
+                ldap::Reader::compile(settings).map(|reader| Some(Reader::Ldap(reader))).map_err(told)
+            }
+            Body::Crm(settings) => {
+                let ready = crm::Ready::compile(settings).map_err(|faulty| Error::Faulty(faulty.to_string()))?;
+                Ok(Some(Reader::Crm(Box::new(((**settings).clone(), ready)))))
+            }
+            Body::Scim | Body::Push | Body::Operator => Ok(None),
+        }
+    }
+
+    async fn read(&self, known: &dyn Known, cursor: Option<String>, clock: &Clock, out: mpsc::Sender<Chunk>) {
+        match self {
+            Reader::Ldap(reader) => ldap::read(reader, known, clock, out).await,
+            Reader::Crm(both) => crm::read(&both.0, &both.1, known, cursor, clock, out).await,
+        }
+    }
+}
+
+/// Reads the source to its end and plans or applies what it says. A read that broke is no `Err`: the report says `failed`.
+pub async fn poll(world: &World, name: &str, mode: Mode) -> Result<Report, Error> {
+    let config = world.config();
+    let source = config.source(name).ok_or_else(|| Error::Unknown(name.to_owned()))?;
+    let reader = Reader::of(source)?.ok_or_else(|| Error::Pushed(name.to_owned()))?;
+    let _turn = world.polling.take(name).ok_or_else(|| Error::Busy(name.to_owned()))?;
+    let cursor = source_state::by_name(&mut world.db.read().await?, name).await?.and_then(|state| state.cursor);
+    let known = Arc::new(reconcile::known(&world.db, name).await?);
+    let (out, arriving) = mpsc::channel(BETWEEN);
+    let (clock, compared) = (world.clock.clone(), known.clone());
+    let reading = tokio::spawn(async move { reader.read(&*compared, cursor, &clock, out).await });
+    let context = world.context(format!("source:{name}"));
+    let report = reconcile::run(&world.db, &context, &source.policy, arriving, known, mode).await;
+    // Whatever the engine concluded, nothing is read any more; a reader that panicked has sent no end.
+    reading.abort();
+    let report = report?;
+    if report.run.is_some() {
+        world.deliver.notify_one();
+    }
+    Ok(report)
+}
+
+/// Begins to poll every source whose time has come; a slow one holds up no other. What was missed while nobody ran is
+/// caught up once.
+pub async fn due(world: World) -> Result<(), Error> {
+    let now = world.clock.now();
+    let states = source_state::all(&mut world.db.read().await?).await?;
+    let config = world.config();
+    for (name, source) in &config.sources {
+        let Some(schedule) = &source.schedule else { continue };
+        let state = states.iter().find(|state| state.source == *name);
+        if state.is_some_and(|state| state.paused) || !is_due(schedule, state.and_then(|state| state.last_at), now) {
+            continue;
+        }
+        let (world, name) = (world.clone(), name.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                // Nothing is lost: the engine's transactions end by themselves, and the next start catches up.
+                () = world.stop.cancelled() => {}
+                result = poll(&world, &name, Mode::Sync { expect: None }) => tell(&name, &result),
+            }
+        });
+    }
+    Ok(())
+}
+
+fn tell(source: &str, result: &Result<Report, Error>) {
+    match result {
+        Ok(report) => tracing::info!(source, state = %report.state, message = report.message, "polled"),
+        Err(Error::Busy(_)) => {}
+        Err(error) => tracing::warn!(source, %error, "a source could not be polled"),
+    }
+}
+
+/// A source that was never polled is due at once.
+fn is_due(schedule: &crate::config::schedule::Schedule, last: Option<Millis>, now: Millis) -> bool {
+    last.is_none_or(|last| schedule.after(last).is_some_and(|next| next <= now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a3_missed_times_are_caught_up_once() {
+        let hourly = "0 * * * *".parse().unwrap();
+        let at = |text: &str| Millis::parse(text).unwrap();
+        let now = at("2026-11-21T22:30:00Z");
+        assert!(is_due(&hourly, None, now));
+        assert!(is_due(&hourly, Some(at("2026-11-19T03:00:01Z")), now));
+        assert!(!is_due(&hourly, Some(at("2026-11-21T22:00:00Z")), now));
+        assert!(is_due(&hourly, Some(at("2026-11-21T21:59:59Z")), now));
+    }
+
+    #[test]
+    fn a_source_is_polled_once_at_a_time() {
+        let polling = Polling::default();
+        let turn = polling.take("hq").unwrap();
+        assert!(polling.clone().take("hq").is_none() && polling.take("other").is_some());
+        drop(turn);
+        assert!(polling.take("hq").is_some());
+    }
+}
