@@ -356,6 +356,7 @@ mod tests {
             deliver: Arc::new(Notify::new()),
             stop: CancellationToken::new(),
             leader: Leader::Alone,
+            polling: Default::default(),
         };
         Desk { world, catcher, _folder: folder, _config: sender }
     }

@@ -82,7 +82,7 @@ impl Reader {
                 let ready = crm::Ready::compile(settings).map_err(|faulty| Error::Faulty(faulty.to_string()))?;
                 Ok(Some(Reader::Crm(Box::new(((**settings).clone(), ready)))))
             }
-            Body::Scim | Body::Push | Body::Operator => Ok(None),
+            Body::Scim | Body::Push(_) | Body::Operator => Ok(None),
         }
     }
 
