@@ -1,6 +1,8 @@
 //! Stories with a real slapd: what a reader makes of a directory that answers, lies, dies in mid-page or refuses; and what
 //! a daemon makes of it: first run, changes, renames, the guard. The reader's rules are tested in `src/sources/ldap`.
 
+mod sync;
+
 use std::collections::BTreeMap;
 
 use musterd::clock::Clock;
