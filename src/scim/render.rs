@@ -36,8 +36,10 @@ pub struct Stored {
 pub struct Link {
     pub id: String,
     pub display: Option<String>,
-    /// `None`: nothing of that id exists yet.
+    /// `None`: nothing of that id exists for the one who asks.
     pub kind: Option<Kind>,
+    /// The type that the client gave along, shown as long as nothing better is known.
+    pub said: Option<String>,
 }
 
 impl Stored {
@@ -74,7 +76,9 @@ pub fn resource(shape: &Shape, base: &str, stored: &Stored, projection: &Project
     for (name, raw) in &document {
         out.attribute(shape, projection, name, raw)?;
     }
-    if shape.core.attribute("active").is_some() && projection.shows("active") {
+    // Where nobody says so, an active account need not say it either: a client that takes it away sees it gone.
+    let said = !stored.active || document.iter().any(|(name, _)| name == "active");
+    if said && shape.core.attribute("active").is_some() && projection.shows("active") {
         out.put("active", &json!(stored.active));
     }
     out.links(shape, base, stored, projection);
@@ -92,7 +96,11 @@ pub fn resource(shape: &Shape, base: &str, stored: &Stored, projection: &Project
 /// The resource as a value, for the evaluator.
 pub fn value(shape: &Shape, base: &str, stored: &Stored) -> Result<Map<String, Value>, Error> {
     let text = resource(shape, base, stored, &Projection::default())?;
-    serde_json::from_str(&text).map_err(|_| Error::Internal)
+    let mut value: Map<String, Value> = serde_json::from_str(&text).map_err(|_| Error::Internal)?;
+    if shape.core.attribute("active").is_some() {
+        value.insert("active".to_owned(), Value::Bool(stored.active));
+    }
+    Ok(value)
 }
 
 /// An object that is being written.
@@ -163,12 +171,15 @@ fn members(base: &str, links: &[Link]) -> Vec<Value> {
     let member = |link: &Link| {
         let mut member = Map::new();
         member.insert("value".to_owned(), link.id.clone().into());
-        let (kind, endpoint) = match link.kind {
-            Some(Kind::Group) => ("Group", "Groups"),
-            _ => ("User", "Users"),
+        let known = match link.kind {
+            Some(Kind::Group) => Some(("Group", "Groups")),
+            Some(_) => Some(("User", "Users")),
+            None => None,
         };
-        if link.kind.is_some() {
+        if let Some((_, endpoint)) = known {
             member.insert("$ref".to_owned(), format!("{base}/{endpoint}/{}", link.id).into());
+        }
+        if let Some(kind) = known.map(|(kind, _)| kind).or(link.said.as_deref()) {
             member.insert("type".to_owned(), kind.into());
         }
         if let Some(display) = &link.display {
@@ -240,7 +251,12 @@ mod tests {
             version: 3,
             created: Millis(0),
             modified: Millis(1),
-            links: vec![Link { id: "g1".to_owned(), display: Some("G".to_owned()), kind: Some(Kind::Group) }],
+            links: vec![Link {
+                id: "g1".to_owned(),
+                display: Some("G".to_owned()),
+                kind: Some(Kind::Group),
+                said: None,
+            }],
         }
     }
 

@@ -61,7 +61,8 @@ async fn groups(session: &mut impl Session, ask: &Ask<'_>, users: &[EntityId]) -
         return Ok(links);
     }
     for (user, group, doc) in scim::groups(session, &ask.sight(Kind::Group), users).await.map_err(failed)? {
-        let link = Link { id: group.to_string(), display: render::display_name(&doc), kind: Some(Kind::Group) };
+        let link =
+            Link { id: group.to_string(), display: render::display_name(&doc), kind: Some(Kind::Group), said: None };
         links.entry(user).or_default().push(link);
     }
     Ok(links)
@@ -81,6 +82,6 @@ async fn members(session: &mut impl Session, ask: &Ask<'_>, groups: &[EntityId])
 /// What the client said of the name is shown again; nothing else is loaded of a member.
 fn link(member: Member) -> Link {
     let said: Value = member.attributes.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    let display = said.get("display").and_then(Value::as_str).map(str::to_owned);
-    Link { id: member.value, display, kind: member.kind }
+    let text = |name: &str| said.get(name).and_then(Value::as_str).map(str::to_owned);
+    Link { id: member.value, display: text("display"), kind: member.kind, said: text("type") }
 }

@@ -56,7 +56,7 @@ pub fn refusal(error: &Error) -> Response {
     match error {
         Error::Method(allowed) => drop(response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed))),
         Error::Unavailable(_) => {
-            drop(response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2")))
+            drop(response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2")));
         }
         _ => {}
     }

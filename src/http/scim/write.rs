@@ -198,13 +198,12 @@ async fn locked(ask: &Ask<'_>, tx: &mut Tx, shape: &Shape, id: EntityId) -> Resu
     Ok(found)
 }
 
-/// What the client has read: the merged document, its own name for it, and whether it is active.
+/// What the client has read: the merged document and its own name for it.
 fn document(found: &Found) -> Result<Document, Error> {
     let mut document: Document = serde_json::from_str(&found.doc).map_err(|_| Error::Internal)?;
     if let Some(external) = &found.external_id {
         document.insert("externalId".to_owned(), Value::String(external.clone()));
     }
-    document.entry("active").or_insert(Value::Bool(found.active));
     Ok(document)
 }
 
