@@ -304,9 +304,13 @@ fn may_restore(thing: &Thing, batch: &Batch<'_>, key: &str) -> bool {
 }
 
 fn gone(world: &mut World, batch: &Batch<'_>, at: usize, kind: Kind, key: &str) -> Result<Taken, Refusal> {
-    let by_id = key.parse().ok().filter(|_| batch.source.kind == SourceKind::Operator);
+    // A source that speaks our ids may let go of what only others hold: for it, too, the thing is gone then.
+    let by_id = key.parse().ok().filter(|_| speaks_ids(batch));
     let Some(id) = world.keys.get(&(kind, key.to_owned())).copied().or(by_id) else { return Ok(None) };
     let Some(thing) = world.things.get_mut(&id).filter(|thing| thing.now.kind == kind) else { return Ok(None) };
+    if batch.source.kind == SourceKind::Scim && thing.now.realm.is_some() && thing.now.realm != batch.source.realm {
+        return Err(Refusal::OtherRealm);
+    }
     if thing.is_tombstone() {
         // The source caught up with a deletion: for it, too, the thing is gone.
         if let Some(hold) = thing.hold_of(&batch.source.name, key).filter(|hold| !thing.holds[*hold].now.ended) {

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::schema::{Attribute, Schema, Shape};
+use crate::model::entity::urn;
 use crate::model::kind::{Kind, Realm};
 
 const EMBEDDED: &[(&str, &str)] = &[
@@ -100,12 +101,37 @@ fn published(value: &Value, kind: &str, location: &str) -> Value {
     value
 }
 
-/// One registry for each realm, and one for sources without a realm.
+/// What is published, by realm and by whether logins may change.
 #[derive(Debug, Clone)]
 pub struct Registries {
+    logins_change: ByRealm,
+    logins_stay: ByRealm,
+}
+
+/// One registry for each realm, and one for sources without a realm.
+#[derive(Debug, Clone)]
+struct ByRealm {
     agent: Arc<Registry>,
     client: Arc<Registry>,
     any: Arc<Registry>,
+}
+
+impl ByRealm {
+    fn of(loaded: &Loaded) -> Result<ByRealm, Fault> {
+        Ok(ByRealm {
+            agent: Arc::new(loaded.registry(Some(Realm::Agent))?),
+            client: Arc::new(loaded.registry(Some(Realm::Client))?),
+            any: Arc::new(loaded.registry(None)?),
+        })
+    }
+
+    fn get(&self, realm: Option<Realm>) -> &Registry {
+        match realm {
+            Some(Realm::Agent) => &self.agent,
+            Some(Realm::Client) => &self.client,
+            None => &self.any,
+        }
+    }
 }
 
 impl Registries {
@@ -132,20 +158,19 @@ impl Registries {
     }
 
     fn of(files: &[(String, String)]) -> Result<Registries, Fault> {
-        let loaded = Loaded::read(files)?;
-        Ok(Registries {
-            agent: Arc::new(loaded.registry(Some(Realm::Agent))?),
-            client: Arc::new(loaded.registry(Some(Realm::Client))?),
-            any: Arc::new(loaded.registry(None)?),
-        })
+        let mut loaded = Loaded::read(files)?;
+        let logins_change = ByRealm::of(&loaded)?;
+        loaded.fix_logins()?;
+        Ok(Registries { logins_change, logins_stay: ByRealm::of(&loaded)? })
     }
 
     pub fn of_realm(&self, realm: Option<Realm>) -> &Registry {
-        match realm {
-            Some(Realm::Agent) => &self.agent,
-            Some(Realm::Client) => &self.client,
-            None => &self.any,
-        }
+        self.logins_change.get(realm)
+    }
+
+    /// As the profile of the realm has it: where logins stay, the schema says so (R8, R38).
+    pub fn of_profile(&self, realm: Option<Realm>, logins_change: bool) -> &Registry {
+        if logins_change { self.logins_change.get(realm) } else { self.logins_stay.get(realm) }
     }
 }
 
@@ -215,6 +240,18 @@ impl Loaded {
         Ok(())
     }
 
+    /// Makes `userName` immutable.
+    fn fix_logins(&mut self) -> Result<(), Fault> {
+        let Some(at) = self.schemas.iter().position(|schema| schema.id == urn::USER) else { return Ok(()) };
+        let mut value = self.schemas[at].published.clone();
+        let attributes = value["attributes"].as_array_mut().into_iter().flatten();
+        for attribute in attributes.filter(|attribute| attribute["name"] == "userName") {
+            attribute["mutability"] = json!("immutable");
+        }
+        self.schemas.remove(at);
+        self.take(&value.to_string()).map_err(|why| Fault::File { file: urn::USER.to_owned(), why })
+    }
+
     fn schema(&self, id: &str) -> Result<Arc<Schema>, Fault> {
         let found = self.schemas.iter().find(|schema| schema.id == id).cloned();
         found.ok_or_else(|| Fault::Missing(format!("no file holds the schema {id}")))
@@ -265,8 +302,8 @@ fn without_ours(value: &Value, fits: impl Fn(Option<Realm>) -> bool) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use super::super::schema::Mutability;
     use super::*;
-    use crate::model::entity::urn;
 
     #[test]
     fn a2_schemas_are_data_and_each_realm_has_its_own_extension() {
@@ -286,5 +323,19 @@ mod tests {
         let bad = [("a.json".to_owned(), "{".to_owned()), ("b.json".to_owned(), "{}".to_owned())];
         let text = Registries::of(&bad).unwrap_err().to_string();
         assert!(text.contains("a.json") && text.contains("b.json"), "{text}");
+    }
+
+    #[test]
+    fn r38_where_logins_stay_the_schema_says_so() {
+        let all = Registries::embedded().unwrap();
+        for (stays, word) in [(false, "readWrite"), (true, "immutable")] {
+            let registry = all.of_profile(Some(Realm::Client), !stays);
+            let schema = registry.schema(urn::USER, "").unwrap();
+            let attributes = schema["attributes"].as_array().unwrap();
+            let login = attributes.iter().find(|attribute| attribute["name"] == "userName").unwrap();
+            assert_eq!(login["mutability"], word);
+            let known = registry.at("Users").unwrap().attribute("userName").unwrap();
+            assert_eq!(known.attribute.mutability == Mutability::Immutable, stays);
+        }
     }
 }

@@ -69,7 +69,8 @@ async fn serve(
     request: Request,
 ) -> Result<Response, Error> {
     let policy = caller.policy.clone().ok_or(Error::Internal)?;
-    let registry = registries.of_realm(policy.realm);
+    let logins_change = policy.realm.is_none_or(|realm| app.config().profiles.of(realm).login_mutable);
+    let registry = registries.of_profile(policy.realm, logins_change);
     let path = ask::decoded(path.strip_prefix(BASE).unwrap_or_default()).ok_or(Error::NotFound)?;
     let place = Place::at(registry, &path).ok_or(Error::NotFound)?;
     let (parts, body) = request.into_parts();

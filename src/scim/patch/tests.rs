@@ -246,3 +246,15 @@ fn r3_a_password_is_handed_on_and_never_in_the_document() {
     assert!(patched.password.is_some());
     assert_eq!(Value::Object(patched.document), eva());
 }
+
+#[test]
+fn r8_a_login_that_stays_is_refused_and_its_echo_is_not() {
+    let all = Registries::embedded().unwrap();
+    let shape = all.of_profile(Some(Realm::Client), false).at("Users").unwrap();
+    let run = |value: &str| {
+        let body = json!({"Operations": [{"op": "replace", "path": "userName", "value": value}]});
+        apply(shape, ID, &map(&eva()), &operations(&map(&body)).unwrap(), &[])
+    };
+    assert_eq!(run("other").unwrap_err().scim_type(), Some("mutability"));
+    assert_eq!(Value::Object(run("eva").unwrap().document), eva());
+}
