@@ -82,19 +82,11 @@ impl Outcome {
     }
 }
 
-/// Until when a run goes on.
-#[derive(Clone, Copy)]
-pub enum Until {
-    Elapsed(Duration),
-    /// Requests of all clients together.
-    Count(u64),
-}
-
-/// `clients` connections ask `make(client, n)` (n counts per client) and want `status`.
+/// For `time`, `clients` connections ask `make(client, n)` (n counts per client) and want `status`.
 pub async fn run(
     port: u16,
     clients: u64,
-    until: Until,
+    time: Duration,
     status: u16,
     make: impl Fn(u64, u64) -> Vec<u8> + Clone + Send + 'static,
 ) -> Outcome {
@@ -102,7 +94,7 @@ pub async fn run(
     let mut tasks = JoinSet::new();
     for client in 0..clients {
         let make = make.clone();
-        tasks.spawn(async move { one(port, client, clients, until, status, make).await });
+        tasks.spawn(async move { one(port, client, time, status, make).await });
     }
     let mut outcome = Outcome { elapsed: Duration::ZERO, latencies: Vec::new(), wrong: 0, example: String::new() };
     while let Some(done) = tasks.join_next().await {
@@ -126,8 +118,7 @@ pub async fn run(
 async fn one(
     port: u16,
     client: u64,
-    clients: u64,
-    until: Until,
+    time: Duration,
     wanted: u16,
     make: impl Fn(u64, u64) -> Vec<u8>,
 ) -> io::Result<Outcome> {
@@ -135,12 +126,7 @@ async fn one(
     let mut out = Outcome { elapsed: Duration::ZERO, latencies: Vec::new(), wrong: 0, example: String::new() };
     let (start, mut body) = (Instant::now(), Vec::new());
     for n in 0.. {
-        let over = match until {
-            Until::Elapsed(limit) => start.elapsed() >= limit,
-            // Client c makes every clients-th request, beginning with c.
-            Until::Count(count) => client + n * clients >= count,
-        };
-        if over {
+        if start.elapsed() >= time {
             break;
         }
         let request = make(client, n);

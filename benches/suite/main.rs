@@ -11,6 +11,7 @@ mod report;
 mod scim;
 #[expect(dead_code, reason = "the stories use more of it than the measures do")]
 mod support;
+mod visibility;
 
 use clap::Parser;
 
@@ -116,6 +117,9 @@ async fn measure(arguments: Arguments) -> anyhow::Result<()> {
     }
     if ["P1", "P2", "P4"].iter().any(|row| options.wants(row)) {
         note("P1, P2, P4", directory::run(&options, &mut report).await, &mut report.missing);
+    }
+    if ["P12", "P13"].iter().any(|row| options.wants(row)) {
+        note("P12, P13", visibility::run(&options, &mut report).await, &mut report.missing);
     }
     let page = report.markdown();
     if arguments.dry {

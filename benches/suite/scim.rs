@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::calibrate::{Calibration, REFERENCE};
 use crate::generator;
-use crate::load::{self, Outcome, Until, request};
+use crate::load::{self, Outcome, request};
 use crate::report::{Figure, Report, Target};
 use crate::support::daemon::{Daemon, Which};
 use crate::{Options, memory};
@@ -143,7 +143,7 @@ async fn posts(at: &At<'_>, spare: &mut u64, report: &mut Report) -> anyhow::Res
             let user = generator::user(first + client + n * clients).to_string();
             request("POST", "/scim/v2/Users", &token, &user)
         };
-        let outcome = load::run(at.port, clients, Until::Elapsed(at.time), 201, make).await;
+        let outcome = load::run(at.port, clients, at.time, 201, make).await;
         *spare += 10_000_000;
         sound("POST", &outcome)?;
         let target = times.map_or(Target::None, |times| Target::AtLeast(PEER_POST * times * insert / REFERENCE.insert));
@@ -160,7 +160,7 @@ async fn reads(at: &At<'_>, report: &mut Report) -> anyhow::Result<()> {
         let id = &ids[generator::below(60 + client, n, ids.len() as u64) as usize];
         request("GET", &format!("/scim/v2/Users/{id}"), &token, "")
     };
-    let outcome = load::run(at.port, 16, Until::Elapsed(at.time), 200, get).await;
+    let outcome = load::run(at.port, 16, at.time, 200, get).await;
     sound("GET", &outcome)?;
     report.add(rate("P7", "GET user by id, 16 clients".to_owned(), at, &outcome, hello, scaled(PEER_GET, 25.0, at)));
 
@@ -172,7 +172,7 @@ async fn reads(at: &At<'_>, report: &mut Report) -> anyhow::Result<()> {
         );
         request("PATCH", &format!("/scim/v2/Users/{id}"), &token, &body)
     };
-    let outcome = load::run(at.port, 16, Until::Elapsed(at.time), 200, patch).await;
+    let outcome = load::run(at.port, 16, at.time, 200, patch).await;
     sound("PATCH", &outcome)?;
     let target = Target::AtLeast(PEER_PATCH * 8.0 * at.calibration.insert / REFERENCE.insert);
     let insert = (at.calibration.insert, "durable insert");
@@ -193,7 +193,7 @@ async fn filters(at: &At<'_>, report: &mut Report) -> anyhow::Result<()> {
             let filter = format!("{attribute} eq {value}").replace(' ', "%20").replace('"', "%22");
             request("GET", &format!("/scim/v2/Users?filter={filter}"), &token, "")
         };
-        let outcome = load::run(at.port, 16, Until::Elapsed(at.time), 200, get).await;
+        let outcome = load::run(at.port, 16, at.time, 200, get).await;
         sound(attribute, &outcome)?;
         let what = format!("filter {attribute} eq, 16 clients");
         report.add(rate("P8", what.clone(), at, &outcome, hello, scaled(PEER_FILTER, 20.0, at)));
