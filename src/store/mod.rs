@@ -14,6 +14,7 @@ pub mod journal;
 pub mod lease;
 pub mod licence;
 pub mod link;
+pub mod listing;
 pub mod lookup;
 pub mod migrate;
 pub mod names;

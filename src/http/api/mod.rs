@@ -3,14 +3,20 @@
 //! Never SQL here (that is `store`), never a change of people other than through `reconcile`. Start with `routes`.
 
 pub mod extract;
+pub mod licences;
+pub mod read;
 pub mod records;
+pub mod users;
 pub mod visibility;
+
+use std::pin::Pin;
 
 use axum::Router;
 
 use super::auth::Caller;
 use super::error::Problem;
 use super::state::App;
+use crate::{reconcile, store};
 
 /// Longest body of a call, in bytes; pushed records are streamed and have their own limit.
 pub const LONGEST_BODY: usize = 1 << 20;
@@ -19,7 +25,12 @@ pub const LONGEST_PAGE: usize = 250;
 
 /// To be nested under `/api/v1`, behind `auth::layer`.
 pub fn routes() -> Router<App> {
-    Router::new().merge(records::routes()).merge(visibility::routes())
+    Router::new()
+        .merge(records::routes())
+        .merge(visibility::routes())
+        .merge(read::routes())
+        .merge(users::routes())
+        .merge(licences::routes())
 }
 
 /// A customer's own source knows only its company; what is asked here spans all of them.
@@ -28,4 +39,48 @@ fn unbound(caller: &Caller) -> Result<(), Problem> {
         None => Ok(()),
         Some(_) => Err(Problem::forbidden("company_bound", "a token of a customer's own source cannot ask this")),
     }
+}
+
+/// Why an attempt to write ended without an answer.
+pub enum Stop {
+    /// Another writer came between: nothing of it stays, and the same may succeed now.
+    Again(Problem),
+    Final(Problem),
+}
+
+impl From<Problem> for Stop {
+    fn from(problem: Problem) -> Stop {
+        Stop::Final(problem)
+    }
+}
+
+impl From<store::Error> for Stop {
+    fn from(error: store::Error) -> Stop {
+        if error.may_be_tried_again() { Stop::Again(error.into()) } else { Stop::Final(error.into()) }
+    }
+}
+
+impl From<reconcile::Error> for Stop {
+    fn from(error: reconcile::Error) -> Stop {
+        let again = error.may_be_tried_again();
+        let problem = match error {
+            reconcile::Error::Store(error) => error.into(),
+            reconcile::Error::Race => Problem::unavailable("another change came first"),
+            held @ reconcile::Error::Held { .. } => Problem::conflict("held", held),
+            other => Problem::internal(other),
+        };
+        if again { Stop::Again(problem) } else { Stop::Final(problem) }
+    }
+}
+
+/// One attempt to write. Boxed, so that the compiler sees that a handler which waits for it is `Send`.
+type Attempt<'a, T> = Pin<Box<dyn Future<Output = Result<T, Stop>> + Send + 'a>>;
+
+/// A write, tried once more when another writer came between.
+async fn attempt<'a, T>(write: impl Fn() -> Attempt<'a, T>) -> Result<T, Problem> {
+    let first = write().await;
+    let last = if matches!(first, Err(Stop::Again(_))) { write().await } else { first };
+    last.map_err(|stop| match stop {
+        Stop::Again(problem) | Stop::Final(problem) => problem,
+    })
 }
