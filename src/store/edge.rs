@@ -149,11 +149,15 @@ pub async fn rename_target(tx: &mut Tx, source: &str, to: EntityId, old: &str, n
     Ok(())
 }
 
-/// Rows that begin or end at tombstones wait again: nothing is reached through them, and nothing of them is lost.
+/// Rows that begin or end at tombstones wait again: nothing is reached through them, and nothing of them is lost. Who was
+/// merged into another keeps its merger and what points at it, which the survivor takes over (R18).
 pub async fn unresolve(tx: &mut Tx, ids: &[EntityId]) -> Result<(), Error> {
+    const BEGIN: &str = "UPDATE edge SET to_id = NULL WHERE to_id IS NOT NULL AND rel <> 'merged_into' AND from_id IN ";
+    const END: &str = "UPDATE edge SET to_id = NULL WHERE NOT EXISTS (SELECT 1 FROM edge m WHERE m.rel = 'merged_into' \
+                       AND m.from_id = edge.to_id AND m.to_id IS NOT NULL) AND to_id IN ";
     for ids in ids.chunks(sql::MOST) {
-        for column in ["to_id", "from_id"] {
-            let mut text = Text::new(&format!("UPDATE edge SET to_id = NULL WHERE to_id IS NOT NULL AND {column} IN "));
+        for sql in [END, BEGIN] {
+            let mut text = Text::new(sql);
             text.list(ids.iter().copied());
             tx.execute(text.sql, text.values).await?;
         }
