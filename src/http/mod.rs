@@ -13,6 +13,7 @@ pub mod status;
 pub mod token;
 
 use axum::Router;
+use axum::routing::get;
 
 use error::Problem;
 use state::App;
@@ -25,5 +26,6 @@ pub fn router(app: App, metrics: Option<PrometheusHandle>) -> Router {
     if let Some(handle) = metrics {
         routes = routes.merge(status::guarded_metrics(handle));
     }
+    let routes = routes.route("/api/openapi.json", get(api::openapi));
     layers::wrap(routes.fallback(async || Problem::not_found()), app)
 }

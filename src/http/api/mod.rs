@@ -12,6 +12,8 @@ pub mod visibility;
 use std::pin::Pin;
 
 use axum::Router;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
 
 use super::auth::Caller;
 use super::error::Problem;
@@ -31,6 +33,11 @@ pub fn routes() -> Router<App> {
         .merge(read::routes())
         .merge(users::routes())
         .merge(licences::routes())
+}
+
+/// `/api/openapi.json`: what is served under `/api/v1`, for programs.
+pub async fn openapi() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], include_str!("openapi.json"))
 }
 
 /// A customer's own source knows only its company; what is asked here spans all of them.
