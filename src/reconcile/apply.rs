@@ -8,7 +8,7 @@ use serde_json::json;
 use super::context::{Context, run_of_day};
 use super::plan::{Planned, plan};
 use super::world::World;
-use super::{Applied, Batch, Error, MOST_RECORDS, Overruled, Touched, licence, scope, write};
+use super::{Applied, Batch, Error, Leaving, MOST_RECORDS, Overruled, Touched, licence, scope, write};
 use crate::model::change::{Change, Op};
 use crate::model::desired::Record;
 use crate::model::document::{self, Document};
@@ -29,7 +29,7 @@ pub(super) async fn apply_while(
     cx: &Context,
     source: &SourcePolicy,
     records: Vec<Record>,
-    leaving: Option<&(dyn Fn(crate::model::kind::Kind, &str) -> bool + Send + Sync)>,
+    leaving: Option<Leaving<'_>>,
 ) -> Result<Applied, Error> {
     if records.len() > MOST_RECORDS {
         return Err(Error::TooMany { found: records.len(), most: MOST_RECORDS });

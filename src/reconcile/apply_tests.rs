@@ -213,7 +213,9 @@ async fn r72_a_deleted_person_is_a_tombstone_and_no_sync_brings_it_back() {
 async fn logins_are_unique_per_realm_and_can_be_swapped_in_a_batch() {
     both(|db| async move {
         let mut rules = vec![policy("ldap", SourceKind::Ldap, 20), policy("other", SourceKind::Ldap, 10)];
-        rules.iter_mut().for_each(|policy| policy.match_rules.clear());
+        for policy in &mut rules {
+            policy.match_rules.clear();
+        }
         let world = World::with(db, rules);
         let a = world.one("ldap", user("a", "anna")).await;
         let b = world.one("ldap", user("b", "berta")).await;

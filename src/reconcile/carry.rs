@@ -4,14 +4,11 @@
 use super::apply::apply_while;
 use super::report::Tally;
 use super::spool::{self, Spool, Stage};
-use super::{Applied, Context, Error, Refusal};
-use crate::model::kind::Kind;
+use super::{Applied, Context, Error, Leaving, Refusal};
 use crate::model::run::RunKind;
 use crate::model::source::SourcePolicy;
 use crate::model::time::Millis;
 use crate::store::{self, Db};
-
-type Leaving<'a> = &'a (dyn Fn(Kind, &str) -> bool + Send + Sync);
 
 /// `cx` is within the run; its row is opened by the first piece that changes something.
 pub async fn out(

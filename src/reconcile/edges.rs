@@ -165,7 +165,9 @@ fn say(table: &mut Table, targets: Targets) {
                     row.now = None;
                 }
             }
-            targets.into_iter().for_each(|target| add(table, target));
+            for target in targets {
+                add(table, target);
+            }
         }
         Targets::Delta { add: come, remove } => {
             for target in remove {
@@ -173,7 +175,9 @@ fn say(table: &mut Table, targets: Targets) {
                     row.now = None;
                 }
             }
-            come.into_iter().for_each(|target| add(table, target));
+            for target in come {
+                add(table, target);
+            }
         }
     }
 }

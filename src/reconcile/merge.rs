@@ -20,10 +20,7 @@ pub fn settle(thing: &mut Thing, cx: &Context, source: &SourcePolicy) -> Result<
     });
     let dead = thing.fate == Fate::DeleteForAll || (order.is_empty() && thing.fate == Fate::Delete);
     let held = !order.is_empty();
-    let doc = match held && !dead {
-        true => merged(thing, &order, cx),
-        false => thing.now.doc.clone(),
-    };
+    let doc = if held && !dead { merged(thing, &order, cx) } else { thing.now.doc.clone() };
     keep_sayings(thing, &order, &doc);
     let derived = derive(thing.now.kind, &doc);
     thing.missing = missing(thing, cx, &doc);

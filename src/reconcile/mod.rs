@@ -23,6 +23,8 @@ mod merge;
 #[cfg(test)]
 mod model_tests;
 mod overlay;
+#[cfg(test)]
+mod people_tests;
 mod plan;
 mod report;
 pub mod run;
@@ -52,6 +54,9 @@ use crate::model::time::Millis;
 /// The most records that one batch takes.
 pub const MOST_RECORDS: usize = 500;
 
+/// Whether a source is about to let go of a key.
+type Leaving<'a> = &'a (dyn Fn(Kind, &str) -> bool + Send + Sync);
+
 /// What planning knows of the batch it works on.
 struct Batch<'a> {
     cx: &'a Context,
@@ -61,7 +66,7 @@ struct Batch<'a> {
     /// What earlier batches of the same preview would have changed.
     overlay: Option<&'a overlay::Overlay>,
     /// Whether the source is about to let go of this key, because its complete read does not have it.
-    leaving: Option<&'a (dyn Fn(Kind, &str) -> bool + Send + Sync)>,
+    leaving: Option<Leaving<'a>>,
 }
 
 impl Batch<'_> {

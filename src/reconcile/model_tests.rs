@@ -198,7 +198,7 @@ async fn b08_eight_writers_at_once_lose_nothing_and_make_nobody_twice() {
             .map(|writer: u64| {
                 let world = std::sync::Arc::clone(&world);
                 tokio::spawn(async move {
-                    let source = if writer % 2 == 0 { "ldap" } else { "hr" };
+                    let source = if writer.is_multiple_of(2) { "ldap" } else { "hr" };
                     for n in 0..10_u64 {
                         // Every writer adds its own attribute to the same people, and a person of its own.
                         let mut shared = says(Kind::User, &format!("s{n}"), json!({"userName": format!("s{n}")}));

@@ -51,10 +51,8 @@ impl Overlay {
         }
         let before = thing.before.as_ref().filter(|before| before.state != State::Tombstone);
         let old = before.map(|before| handles(before.kind, before.realm, &before.doc)).unwrap_or_default();
-        let new = match thing.is_tombstone() {
-            true => Vec::new(),
-            false => handles(thing.now.kind, thing.now.realm, &thing.now.doc),
-        };
+        let new =
+            if thing.is_tombstone() { Vec::new() } else { handles(thing.now.kind, thing.now.realm, &thing.now.doc) };
         for handle in old.iter().filter(|handle| !new.contains(handle)) {
             let digest = digest(handle);
             self.taken.remove(&digest);

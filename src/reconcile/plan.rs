@@ -15,7 +15,7 @@ use crate::model::document::{self, Document};
 use crate::model::entity::{Assertion, Entity, Flags, State, derive};
 use crate::model::id::EntityId;
 use crate::model::kind::{Kind, Realm, Rel};
-use crate::model::source::{Absence, SourceKind};
+use crate::model::source::{Absence, MatchRule, SourceKind};
 use crate::store::entity::Wanted;
 use crate::store::sql::{Look, MOST};
 use crate::store::{self};
@@ -36,6 +36,10 @@ pub type Said = Vec<(EntityId, BTreeMap<Rel, Targets>)>;
 
 pub async fn plan<S: Look>(session: &mut S, batch: &Batch<'_>, records: Vec<Record>) -> Result<Planned, Error> {
     let mut world = load(session, batch, &records).await?;
+    // Two transactions at once must not both find nobody by an address and make the same person twice.
+    if may_make_twins(&world, batch, &records) && session.alone(CORRELATE).await? {
+        world = load(session, batch, &records).await?;
+    }
     let mut outcomes = Vec::with_capacity(records.len());
     let mut said: Vec<(usize, EntityId, BTreeMap<Rel, Targets>)> = Vec::new();
     for (at, record) in records.into_iter().enumerate() {
@@ -61,6 +65,18 @@ pub async fn plan<S: Look>(session: &mut S, batch: &Batch<'_>, records: Vec<Reco
     let mut planned = Planned { world, links, outcomes, changes: Vec::new() };
     tell(&mut planned, batch);
     Ok(planned)
+}
+
+/// The queue of those who look for somebody by a value that no unique index guards.
+const CORRELATE: i64 = 1;
+
+fn may_make_twins(world: &World, batch: &Batch<'_>, records: &[Record]) -> bool {
+    let unguarded = batch.source.match_rules.iter().any(|rule| !matches!(rule, MatchRule::Login));
+    let is_new = |record: &Record| match record {
+        Record::Present(desired) => !world.keys.contains_key(&(desired.kind, desired.key.clone())),
+        _ => false,
+    };
+    unguarded && batch.overlay.is_none() && records.iter().any(is_new)
 }
 
 /// People and groups live in a realm, everything else in none.
@@ -205,13 +221,12 @@ fn present(
         Some(id) => id,
         None => find(world, batch, &mut desired, realm)?,
     };
-    if !world.things.contains_key(&id) {
-        world.things.insert(id, Thing::new(blank(id, desired.kind, realm, batch)));
-        outcome.created = true;
-    }
     outcome.key.clone_from(&desired.key);
     let values = &mut world.values;
-    let Some(thing) = world.things.get_mut(&id) else { return Err(Refusal::NotFound) };
+    let thing = world.things.entry(id).or_insert_with(|| {
+        outcome.created = true;
+        Thing::new(blank(id, desired.kind, realm, batch))
+    });
     admit(thing, batch, desired.kind, realm, &desired.key)?;
     let hold = match thing.hold_of(&batch.source.name, &desired.key) {
         Some(hold) => hold,

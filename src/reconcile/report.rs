@@ -1,6 +1,7 @@
 //! What a run tells: counts, changes of a preview, what was refused, and the digest that binds a later run to a preview.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -120,7 +121,10 @@ impl Tally {
         for digest in &self.digests {
             hash.update(digest);
         }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
     }
 }
 

@@ -117,7 +117,7 @@ mod tests {
     fn what_is_put_is_read_in_the_order_of_kinds_and_again() {
         let mut spool = Spool::default();
         let gone = |key: &str| Record::Gone { kind: Kind::User, key: key.to_owned() };
-        for n in 0..MOST_RECORDS + 1 {
+        for n in 0..=MOST_RECORDS {
             spool.put(Stage::Present(Kind::User), u8::from(n == 7), &gone(&n.to_string())).unwrap();
         }
         spool.put(Stage::Gone(Kind::Company), 0, &gone("c")).unwrap();

@@ -363,6 +363,20 @@ impl Tx {
         })
     }
 
+    /// Waits for the transactions that are in the same queue; the place is kept till the end of this one. False where there
+    /// is one writer anyway: what was read before still stands.
+    pub fn queue(&mut self, queue: i64) -> Answer<'_, bool> {
+        Box::pin(async move {
+            match self {
+                Tx::Sqlite(_) => Ok(false),
+                Tx::Postgres(_) => {
+                    self.all("SELECT pg_advisory_xact_lock($1)", vec![queue.into()]).await?;
+                    Ok(true)
+                }
+            }
+        })
+    }
+
     /// Rows on which a write will rest: on PostgreSQL they are locked till the end (`FOR UPDATE`), on SQLite there is one
     /// writer anyway. Order by id, so that two transactions lock in the same order. `sql` must be a plain SELECT.
     pub fn lock(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Answer<'_, Vec<Row>> {

@@ -12,22 +12,35 @@ pub const MOST: usize = 512;
 /// Lengths of lists; a shorter one is filled up with its last value.
 const LISTS: [usize; 6] = [1, 4, 16, 64, 256, MOST];
 /// Rows per INSERT. 256 rows of 14 columns stay far below the 32,766 values that SQLite takes.
-const ROWS: [usize; 5] = [256, 64, 16, 4, 1];
+const ROWS: [usize; 3] = [256, 64, 16];
+/// So few rows are one statement, whatever their number: a call writes each table once.
+const FEW: usize = 16;
 
 /// Reads that a plan rests on: locked where a write will follow, plain where it is only a preview.
 pub trait Look: Session {
     fn look(&mut self, sql: String, values: Vec<Value>) -> impl Future<Output = Result<Vec<Row>, Error>> + Send;
+
+    /// Waits until no other transaction is in the same queue. False: there was nobody to wait for, and what was read stands.
+    fn alone(&mut self, queue: i64) -> impl Future<Output = Result<bool, Error>> + Send;
 }
 
 impl Look for Tx {
     async fn look(&mut self, sql: String, values: Vec<Value>) -> Result<Vec<Row>, Error> {
         self.lock(sql, values).await
     }
+
+    async fn alone(&mut self, queue: i64) -> Result<bool, Error> {
+        self.queue(queue).await
+    }
 }
 
 impl Look for Read {
     async fn look(&mut self, sql: String, values: Vec<Value>) -> Result<Vec<Row>, Error> {
         self.all(sql, values).await
+    }
+
+    async fn alone(&mut self, _: i64) -> Result<bool, Error> {
+        Ok(false)
     }
 }
 
@@ -76,7 +89,7 @@ pub async fn rows(tx: &mut Tx, head: &str, tail: &str, rows: Vec<Vec<Value>>) ->
     let mut left = rows.len();
     let mut rows = rows.into_iter();
     while left > 0 {
-        let length = ROWS.into_iter().find(|length| *length <= left).unwrap_or(1);
+        let length = if left <= FEW { left } else { ROWS.into_iter().find(|length| *length <= left).unwrap_or(left) };
         let mut text = Text::new(head);
         text.push(" ");
         for at in 0..length {
