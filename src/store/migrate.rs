@@ -10,7 +10,10 @@ use super::value::values;
 use crate::model::time::Millis;
 
 /// In order; the position is the number.
-const MIGRATIONS: &[(&str, &str)] = &[("0001_core", include_str!("../../migrations/0001_core.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001_core", include_str!("../../migrations/0001_core.sql")),
+    ("0002_edge_waiting", include_str!("../../migrations/0002_edge_waiting.sql")),
+];
 
 /// Brings the schema up to date and returns the names of what was applied.
 pub async fn run(db: &Db, now: Millis) -> Result<Vec<&'static str>, Error> {
