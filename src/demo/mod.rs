@@ -7,3 +7,4 @@ pub mod directory;
 pub mod mail;
 pub mod people;
 mod stage;
+pub mod tour;
