@@ -1,8 +1,9 @@
 //! The commands of the `musterd` binary: their words, their exit codes and how answers look. What they do is
 //! `app::operate`'s. Start with `Arguments`.
 
-mod ask;
+pub mod ask;
 mod check;
+mod demo;
 mod look;
 mod serve;
 mod show;
@@ -37,6 +38,12 @@ const EXITS: &str = "Exit codes: 0 fine, 1 failed, 2 changes pending (plan), 3 s
 enum Command {
     /// Run the daemon.
     Serve,
+    /// A directory, a CRM, a mail catcher and the daemon on loopback, with things to try.
+    Demo {
+        /// Print one line of JSON once everything is up.
+        #[arg(long)]
+        json: bool,
+    },
     /// Read the configuration, open the store: all faults at once.
     Check {
         /// Print JSON.
@@ -162,6 +169,7 @@ async fn run(arguments: Arguments) -> Exit {
             Exit::Fine
         }
         Command::Check { json } => check::check(&origin, json).await,
+        Command::Demo { json } => demo::demo(json).await,
         Command::Serve => match load(&origin) {
             Ok(config) => serve::serve(origin, config).await,
             Err(exit) => exit,

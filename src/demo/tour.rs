@@ -12,6 +12,7 @@ use crate::app::Origin;
 use crate::app::operate::{Command, Exit, TokenCreate};
 use crate::cli::ask::ask_with;
 use crate::clock::Clock;
+use crate::model::entity::urn;
 
 /// What a visitor needs to know.
 struct Handles {
@@ -49,7 +50,7 @@ async fn prepare(stage: &Stage, quiet: bool) -> anyhow::Result<Handles> {
         sync(&origin, source, what, quiet).await?;
     }
     let scim_token = token(&origin, "identity provider", Some("idp"), &["scim"]).await?;
-    let api = ["api", "visibility:read", "credentials:verify"];
+    let api = ["api", "visibility:read", "credentials:verify", "invitations:write"];
     let api_token = token(&origin, "helpdesk", Some("operator"), &api).await?;
     let (client, ticket, company) = client(stage, &api_token).await?;
     Ok(Handles { scim_token, api_token, client, ticket, company })
@@ -63,7 +64,17 @@ async fn sync(origin: &Origin, source: &str, what: &str, quiet: bool) -> anyhow:
     bar.enable_steady_tick(Duration::from_millis(80));
     bar.set_message(format!("reading {what}"));
     let command = Command::Sync { source: source.to_owned(), full: false, expect: None };
-    let reply = ask_with(origin, command, |_| bar.tick()).await.map_err(|_| anyhow!("could not ask the daemon"))?;
+    let mut tries = 0;
+    let reply = loop {
+        let reply = ask_with(origin, command.clone(), |_| bar.tick()).await;
+        let reply = reply.map_err(|_| anyhow!("could not ask the daemon"))?;
+        tries += 1;
+        // The schedule may have begun it already: then this one finds it done.
+        if reply.exit != Exit::Failed || tries > 50 {
+            break reply;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
     bar.finish_and_clear();
     if reply.exit != Exit::Fine {
         bail!("the first sync of {source} did not end well: {} {}", reply.error.unwrap_or_default(), reply.answer);
@@ -101,15 +112,17 @@ async fn client(stage: &Stage, token: &str) -> anyhow::Result<(String, String, S
     let ticket = api.get("/api/v1/tickets?limit=250").await?;
     let company = api.find("/api/v1/companies", "displayName", "Pekárna Beneš").await?;
     let tickets = ticket["items"].as_array().cloned().unwrap_or_default();
-    let number = |ticket: &Value| ticket["number"].as_str().unwrap_or_default().to_owned();
+    let number = |ticket: &Value| ticket["attributes"]["number"].as_str().unwrap_or_default().to_owned();
     let colleague = tickets.iter().map(number).find(|n| n == "8").ok_or_else(|| anyhow!("no ticket 8"))?;
     let wish = json!({
         "realm": "client",
-        "displayName": "Petra Benešová",
-        "userName": "petra.benesova",
-        "emails": [{"value": "petra.benesova@customer.example", "primary": true}],
+        "attributes": {
+            "displayName": "Petra Benešová",
+            "userName": "petra.benesova",
+            "emails": [{"value": "petra.benesova@customer.example", "type": "work", "primary": true}],
+            urn::CLIENT: {"companyTickets": true},
+        },
         "contacts": [contact["id"]],
-        "companyTickets": true,
     });
     let made = api.post("/api/v1/users", &wish).await?;
     let id = |value: &Value| value["id"].as_str().map(str::to_owned).ok_or_else(|| anyhow!("no id in {value}"));
@@ -134,7 +147,7 @@ impl Api<'_> {
     async fn find(&self, path: &str, name: &str, value: &str) -> anyhow::Result<Value> {
         let page = self.get(&format!("{path}?limit=250")).await?;
         let items = page["items"].as_array().cloned().unwrap_or_default();
-        let found = items.into_iter().find(|item| item[name] == value);
+        let found = items.into_iter().find(|item| item["attributes"][name] == value);
         found.ok_or_else(|| anyhow!("{path} has no {value}"))
     }
 }
@@ -195,7 +208,7 @@ Try, in another terminal:
    curl -s -H 'Authorization: Bearer {api_token}' -H 'Content-Type: application/json' {api}/visibility/check -d '{{"user":"{client}","ticket":"{ticket}"}}'
 
 4. Invite somebody of the same company; then read the mail at {mail} and open its link to set a password.
-   curl -s -H 'Authorization: Bearer {api_token}' -H 'Content-Type: application/json' {api}/invitations -d '{{"email":"jana.nova@customer.example","firstName":"Jana","lastName":"Nová","language":"cs","role":"Member","company":"{company}"}}'
+   curl -s -H 'Authorization: Bearer {api_token}' -H 'Content-Type: application/json' {api}/invitations -d '{{"email":"jana.nova@customer.example","given_name":"Jana","family_name":"Nová","language":"cs","role":"Member","company":"{company}"}}'
 
 5. Check the password that was set.
    curl -s -H 'Authorization: Bearer {api_token}' -H 'Content-Type: application/json' {api}/credentials/verify -d '{{"login":"jana.nova@customer.example","password":"YOUR PASSWORD","realm":"client"}}'
