@@ -1,8 +1,11 @@
 //! Stories of CRM polls and pushed records: the connector against an HTTP server, NDJSON into the API.
 //! The connector's rules are tested in `src/sources/crm`. `reader` is about what is read, `manners` about servers that
-//! misbehave, `real` about Request Tracker itself; these need no database.
+//! misbehave, `real` about Request Tracker itself; these need no database; `poll` and `push` go into
+//! the store.
 
 mod desk;
 mod manners;
+mod poll;
+mod push;
 mod reader;
 mod real;
