@@ -42,6 +42,9 @@ pub enum Error {
     Unauthorized,
     #[error("{0}")]
     Forbidden(String),
+    /// More than the client may take away in a while (B2): later the same may pass.
+    #[error("{0}")]
+    TooFast(String),
     /// Not now: the client shall try again.
     #[error("{0}")]
     Unavailable(String),
@@ -70,6 +73,7 @@ impl Error {
             Error::Precondition => 412,
             Error::TooLarge(_) => 413,
             Error::MediaType => 415,
+            Error::TooFast(_) => 429,
             Error::Internal => 500,
             Error::NotImplemented(_) => 501,
             Error::Unavailable(_) => 503,

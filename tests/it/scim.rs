@@ -111,6 +111,14 @@ async fn b7_a_person_comes_changes_and_goes() {
         // What was read and put back whole is no change either.
         assert_eq!(idp.put(&user, &read).await.expect(200), read);
 
+        // Made anew while it is disabled, under the same name of the client: the same account, enabled.
+        let mut other = eva();
+        other["externalId"] = json!("another");
+        refused(&idp.post(USERS, &other).await, 409, Some("uniqueness"));
+        let back = idp.post(USERS, &eva()).await.expect(201);
+        assert_eq!((&back["id"], &back["active"], &back["name"]["familyName"]), (&body["id"], &json!(true), &json!("Dvorakova")));
+        refused(&idp.post(USERS, &eva()).await, 409, Some("uniqueness"));
+
         idp.delete(&user).await.expect(204);
         refused(&idp.get(&user).await, 404, None);
         refused(&idp.patch(&user, &patch).await, 404, None);

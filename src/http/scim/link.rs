@@ -80,7 +80,7 @@ async fn members(session: &mut impl Session, ask: &Ask<'_>, groups: &[EntityId])
 }
 
 /// What the client said of the name is shown again; nothing else is loaded of a member.
-fn link(member: Member) -> Link {
+pub fn link(member: Member) -> Link {
     let said: Value = member.attributes.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let text = |name: &str| said.get(name).and_then(Value::as_str).map(str::to_owned);
     Link { id: member.value, display: text("display"), kind: member.kind, said: text("type") }

@@ -58,7 +58,7 @@ pub async fn list(ask: &Ask<'_>, shapes: &[&Shape], query: Query) -> Result<Resp
     if let (Some(error), true) = (refused, parts.is_empty()) {
         return Err(error);
     }
-    let mut read = ask.app.db.snapshot().await.map_err(reply::failed)?;
+    let mut read = ask.app.db.read().await.map_err(reply::failed)?;
     let mut page = Page { skip: query.start_index - 1, left: query.count, total: 0, texts: Vec::new() };
     for part in &parts {
         part.fill(&mut read, ask, &mut page).await?;

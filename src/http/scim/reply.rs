@@ -55,6 +55,10 @@ pub fn refusal(error: &Error) -> Response {
     let mut response = body(status, error.body().to_string());
     match error {
         Error::Method(allowed) => drop(response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed))),
+        // The guard's window is an hour.
+        Error::TooFast(_) => {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("600"));
+        }
         Error::Unavailable(_) => {
             drop(response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2")));
         }
@@ -78,7 +82,7 @@ fn stopped(error: reconcile::Error) -> Error {
     match error {
         reconcile::Error::Store(error) => failed(error),
         reconcile::Error::Race => Error::Unavailable("another change came first, try again".to_owned()),
-        held @ reconcile::Error::Held { .. } => Error::Forbidden(held.to_string()),
+        held @ reconcile::Error::Held { .. } => Error::TooFast(held.to_string()),
         other => {
             tracing::error!(error = %other, "a SCIM request failed in the engine");
             Error::Internal

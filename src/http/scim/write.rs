@@ -16,7 +16,7 @@ use crate::model::desired::{Desired, Record, Targets, Write};
 use crate::model::document::{Document, difference};
 use crate::model::id::EntityId;
 use crate::model::kind::{Kind, Rel};
-use crate::reconcile::{self, Applied};
+use crate::reconcile::{self, Applied, Refusal};
 use crate::scim::error::Error;
 use crate::scim::members::{MEMBERS, Member};
 use crate::scim::patch::{self as patching, Operation};
@@ -52,13 +52,57 @@ async fn create_once(
     desired: &Desired,
 ) -> Result<Response, Stop> {
     let mut tx = ask.app.db.write().await?;
-    let applied = apply(ask, shape, &mut tx, Record::Present(Box::new(desired.clone()))).await?;
+    let record = Record::Present(Box::new(desired.clone()));
+    let applied = reconcile::apply(&mut tx, &ask.context(), ask.policy, vec![record]).await?;
+    if let Some((_, refusal)) = applied.refused().next() {
+        return match refusal {
+            Refusal::LoginTaken { owner: Some(owner), .. } => {
+                come_back(ask, tx, shape, projection, desired, *owner, reply::refused(shape, refusal)).await
+            }
+            refusal => Err(reply::refused(shape, refusal).into()),
+        };
+    }
     let found = outcome(&applied, external(&desired.attributes))?;
     let location = render::location(shape, &ask.base, &found.id.to_string());
     let etag = render::etag(found.version);
-    let text = shown(&mut tx, ask, shape, projection, found).await?;
+    // Who has just been made is in no group, and a group has the members that it was made with.
+    let alone = applied.outcomes.iter().all(|outcome| outcome.created) && desired.relations.is_empty();
+    let text = if alone {
+        render::resource(shape, &ask.base, &link::one(found, Vec::new()), projection)?
+    } else {
+        shown(&mut tx, ask, shape, projection, found).await?
+    };
     commit(ask, tx, &applied).await?;
     Ok(reply::of(reply::body(StatusCode::CREATED, text), &location, &etag))
+}
+
+/// Some identity providers never enable an account again but make it anew, under the name they had given it: that is the
+/// same account. Any other account that has the login keeps it.
+async fn come_back(
+    ask: &Ask<'_>,
+    mut tx: Tx,
+    shape: &Shape,
+    projection: &Projection,
+    desired: &Desired,
+    owner: EntityId,
+    taken: Error,
+) -> Result<Response, Stop> {
+    let name = external(&desired.attributes);
+    let found = rows::lock(&mut tx, &ask.sight(shape.kind), owner).await?;
+    let Some(found) = found.filter(|found| !found.active && name.is_some() && found.external_id == name) else {
+        return Err(taken.into());
+    };
+    let current = document(&found)?;
+    let mut after = resource::replaced(shape, &current, &desired.attributes)?;
+    if !desired.attributes.contains_key("active") {
+        after.insert("active".to_owned(), Value::Bool(true));
+    }
+    let change = changes(shape, owner, &current, &after, None);
+    let mut response = changed(ask, tx, shape, projection, found, change, name).await?;
+    if response.status() == StatusCode::OK {
+        *response.status_mut() = StatusCode::CREATED;
+    }
+    Ok(response)
 }
 
 pub async fn replace(ask: &Ask<'_>, shape: &Shape, id: &str, body: &Map<String, Value>) -> Result<Response, Error> {
@@ -170,13 +214,15 @@ async fn answer(
     projection: &Projection,
     found: Found,
 ) -> Result<Option<String>, Stop> {
-    if shape.kind == Kind::Group && projection.is_all() {
-        let some = rows::members(tx, &ask.sight(shape.kind), &[found.id], ECHO as u64 + 1).await?;
-        if some.len() > ECHO {
-            return Ok(None);
-        }
+    if shape.kind != Kind::Group || !projection.is_all() {
+        return shown(tx, ask, shape, projection, found).await.map(Some);
     }
-    shown(tx, ask, shape, projection, found).await.map(Some)
+    let members = rows::members(tx, &ask.sight(shape.kind), &[found.id], ECHO as u64 + 1).await?;
+    if members.len() > ECHO {
+        return Ok(None);
+    }
+    let stored = link::one(found, members.into_iter().map(link::link).collect());
+    Ok(Some(render::resource(shape, &ask.base, &stored, projection)?))
 }
 
 /// The resource as text.

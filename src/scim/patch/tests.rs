@@ -1,6 +1,7 @@
 //! PATCH as the identity providers send it, and as RFC 7644 §3.5.2 words it. Owns the proofs of `patch` and `edit`;
 //! starts no server. Begin with `quirks`, which is a table of operations and what they must make of one person.
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -257,4 +258,87 @@ fn r8_a_login_that_stays_is_refused_and_its_echo_is_not() {
     };
     assert_eq!(run("other").unwrap_err().scim_type(), Some("mutability"));
     assert_eq!(Value::Object(run("eva").unwrap().document), eva());
+}
+
+/// Pieces of which paths and filters are made, so that chance comes upon what nearly is one.
+fn soup() -> impl Strategy<Value = String> {
+    let pieces = prop::sample::select(vec![
+        "emails",
+        "name",
+        "userName",
+        "active",
+        "members",
+        "[",
+        "]",
+        "(",
+        ")",
+        "type eq ",
+        "\"work\"",
+        "value co ",
+        ".value",
+        "\"",
+        " and ",
+        " or ",
+        "not ",
+        "urn:ietf:params:scim:schemas:core:2.0:User",
+        ":",
+        "urn:",
+        ".",
+        " pr",
+        "\\",
+        "ž",
+        "null",
+        "true",
+        "5 ",
+    ]);
+    prop::collection::vec(prop_oneof![4 => pieces.prop_map(str::to_owned), 1 => ".{0,4}"], 0..14)
+        .prop_map(|parts| parts.concat())
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        soup().prop_map(Value::from)
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        let keys = prop_oneof![
+            Just("value".to_owned()),
+            Just("type".to_owned()),
+            Just("primary".to_owned()),
+            Just(urn::AGENT.to_owned()),
+            soup()
+        ];
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::vec((keys, inner), 0..4).prop_map(|pairs| Value::Object(pairs.into_iter().collect()))
+        ]
+    })
+}
+
+static REGISTRIES: std::sync::LazyLock<Registries> = std::sync::LazyLock::new(|| Registries::embedded().unwrap());
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn s33_no_path_filter_or_operation_breaks_anything(
+        path in soup(), value in any_json(), op in prop::sample::select(vec!["add", "replace", "remove"]), bare in any::<bool>()
+    ) {
+        let all = &*REGISTRIES;
+        for endpoint in ["Users", "Groups"] {
+            let shape = all.of_realm(Some(Realm::Agent)).at(endpoint).unwrap();
+            let current = map(&if endpoint == "Users" { eva() } else { json!({"displayName": "G"}) });
+            if let Ok(filter) = crate::scim::filter::parse(shape, &path) {
+                eval::matches(&filter, &current);
+            }
+            let operation = if bare { json!({"op": op, "value": value}) } else { json!({"op": op, "path": path, "value": value}) };
+            let Ok(operations) = operations(&map(&json!({"Operations": [operation]}))) else { continue };
+            let Ok(patched) = apply(shape, ID, &current, &operations, &[]) else { continue };
+            // What comes out is a whole document without holes.
+            prop_assert!(resource::missing(shape, &patched.document).is_empty());
+            prop_assert_eq!(&crate::model::document::without_nulls(&patched.document), &patched.document);
+        }
+    }
 }
