@@ -47,6 +47,7 @@ pub(super) async fn apply_while(
     let mut changes = planned.changes;
     let of = write::Noted { source: &source.name, kind: source.kind.into(), run, at };
     changes.extend(licence::follow(tx, cx, &of, &touched).await?);
+    super::invite::settle(tx, cx, source, &touched).await?;
     Ok(Applied {
         run: (!changes.is_empty()).then_some(run),
         wake: !touched.is_empty(),

@@ -14,6 +14,7 @@ pub mod context;
 mod correlate;
 mod edges;
 mod guard;
+pub mod invite;
 mod known;
 mod ledger;
 pub mod licence;
@@ -22,6 +23,7 @@ mod licence_tests;
 mod merge;
 #[cfg(test)]
 mod model_tests;
+pub mod note;
 mod overlay;
 #[cfg(test)]
 mod people_tests;

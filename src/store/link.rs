@@ -2,6 +2,7 @@
 //! being delivered. Using a link is one UPDATE that repeats its conditions: of two at once exactly one gets the row.
 
 use super::db::{Error, Session, Tx};
+use super::sql::{self, Text};
 use super::value::{Row, values};
 use crate::model::fold;
 use crate::model::id::EntityId;
@@ -68,6 +69,19 @@ pub async fn by_id(session: &mut impl Session, id: &str) -> Result<Option<Link>,
 pub async fn by_hash(session: &mut impl Session, hash: &[u8]) -> Result<Option<Link>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM link WHERE hash = $1");
     session.optional(sql, values![hash]).await?.as_ref().map(read).transpose()
+}
+
+/// Those of `ids` that have, or had, a link.
+pub async fn with_any(session: &mut impl Session, ids: &[EntityId]) -> Result<Vec<EntityId>, Error> {
+    let mut found = Vec::new();
+    for ids in ids.chunks(sql::MOST) {
+        let mut text = Text::new("SELECT entity_id FROM link WHERE entity_id IN ");
+        text.list(ids.iter().copied());
+        for row in session.all(text.sql, text.values).await? {
+            found.push(row.parse(0)?);
+        }
+    }
+    Ok(found)
 }
 
 /// The open invitations of an address into a company; nobody else changes them till the transaction ends.
