@@ -6,6 +6,8 @@ pub mod auth;
 pub mod control;
 pub mod error;
 pub mod layers;
+pub mod login;
+pub mod pages;
 pub mod scim;
 pub mod server;
 pub mod state;
@@ -22,7 +24,11 @@ use crate::telemetry::PrometheusHandle;
 
 /// Everything that the daemon serves on its main listener. `metrics`: only where they have no listener of their own.
 pub fn router(app: App, metrics: Option<PrometheusHandle>) -> Router {
-    let mut routes = Router::new().merge(status::routes()).merge(scim::routes()).nest("/api/v1", api::routes());
+    let mut routes = Router::new()
+        .merge(status::routes())
+        .merge(pages::routes())
+        .merge(scim::routes())
+        .nest("/api/v1", api::routes());
     if let Some(handle) = metrics {
         routes = routes.merge(status::guarded_metrics(handle));
     }

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::credential::Hasher;
 use crate::credential::hasher;
+use crate::credential::throttle::Throttle;
 use crate::model::source::SourcePolicy;
 use crate::model::time::Millis;
 use crate::reconcile::{Context, Policies};
@@ -24,6 +25,8 @@ pub struct App {
     pub db: Db,
     pub clock: Clock,
     pub hasher: Hasher,
+    /// The brake on guessing passwords.
+    pub throttle: Arc<Throttle>,
     pub wake: Wake,
     /// How the background tasks fare.
     pub board: Board,
@@ -53,6 +56,7 @@ impl App {
         Ok(App {
             db,
             hasher: Hasher::new(config.credentials.cost, clock.clone())?,
+            throttle: Arc::default(),
             clock,
             wake: Wake::default(),
             board: Board::default(),

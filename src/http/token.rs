@@ -17,6 +17,8 @@ words! {
         ApiRead = "api:read",
         /// Create, change, invite.
         ApiWrite = "api:write",
+        /// Write, list, send again and revoke invitations.
+        Invitations = "invitations:write",
         /// Push records of the token's source.
         Push = "records:push",
         /// `credentials/verify`.

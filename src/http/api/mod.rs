@@ -2,7 +2,9 @@
 //! Errors are `http::error::Problem`; whoever asks is an `http::auth::Caller`, which every handler asks for its scope.
 //! Never SQL here (that is `store`), never a change of people other than through `reconcile`. Start with `routes`.
 
+pub mod credentials;
 pub mod extract;
+pub mod invitations;
 pub mod licences;
 pub mod read;
 pub mod records;
@@ -28,6 +30,8 @@ pub const LONGEST_PAGE: usize = 250;
 /// To be nested under `/api/v1`, behind `auth::layer`.
 pub fn routes() -> Router<App> {
     Router::new()
+        .merge(credentials::routes())
+        .merge(invitations::routes())
         .merge(records::routes())
         .merge(visibility::routes())
         .merge(read::routes())
