@@ -32,6 +32,11 @@ pub fn check(secret: &SecretString, code: &str, now: Millis, used: i64) -> Optio
     i64::try_from(step).ok().filter(|step| *step > used)
 }
 
+/// The code of this moment, as the owner's authenticator shows it.
+pub fn code(secret: &SecretString, now: Millis) -> Option<String> {
+    Some(totp(secret)?.generate(u64::try_from(now.0 / 1000).ok()?).to_string())
+}
+
 fn totp(secret: &SecretString) -> Option<Totp> {
     Builder::new().with_secret(Secret::try_from_base32(secret.expose_secret()).ok()?).build().ok()
 }

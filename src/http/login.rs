@@ -105,3 +105,96 @@ async fn second_factor(app: &App, account: &Account, code: Option<&str>) -> Resu
     tx.commit().await?;
     if first { Ok(()) } else { Err(Refused::Wrong) }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::Config;
+    use crate::config::source::OPERATOR;
+    use crate::model::desired::{Desired, Record, Write};
+    use crate::model::entity::urn;
+    use crate::model::kind::Kind;
+    use crate::reconcile;
+    use crate::store::Db;
+    use crate::store::testing::{NOW, both};
+
+    /// An agent with a password, a second factor demanded or not.
+    async fn app(db: Db, two_factor: bool) -> (App, EntityId) {
+        let config = Config::parse("[credentials.argon2]\nmemory_kib = 64\npasses = 1").unwrap();
+        let operator = config.policy(OPERATOR).cloned().unwrap();
+        let app = App::new(db, Clock::fixed(NOW, 3), config).unwrap();
+        let id = app.clock.entity_id();
+        let Value::Object(attributes) = json!({
+            "userName": "Petr", "displayName": "Petr", "name": {"givenName": "P", "familyName": "M"},
+            "emails": [{"value": "p@x.test"}], urn::AGENT: {"twoFactor": two_factor},
+        }) else {
+            unreachable!()
+        };
+        let desired = Desired {
+            kind: Kind::User,
+            key: id.to_string(),
+            realm: Some(Realm::Agent),
+            alias: None,
+            attributes,
+            write: Write::Whole,
+            relations: Default::default(),
+            digest: None,
+        };
+        let hash = app.hasher.hash(SecretString::from("right")).await.unwrap();
+        let mut tx = app.db.write().await.unwrap();
+        let records = vec![Record::Present(Box::new(desired))];
+        let applied = reconcile::apply(&mut tx, &app.context("test"), &operator, records).await.unwrap();
+        assert_eq!(applied.refused().count(), 0);
+        credential::set(&mut tx, id, &hash, false, NOW).await.unwrap();
+        tx.commit().await.unwrap();
+        (app, id)
+    }
+
+    async fn ask(app: &App, realm: Realm, password: &str, code: Option<&str>) -> String {
+        match check(app, realm, "PETR", SecretString::from(password), code).await {
+            Ok(known) => format!("ok {}", known.must_change),
+            Err(refused) => refused.to_string(),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn r33_where_the_flag_is_set_a_fresh_code_is_demanded() {
+        both(|db| async move {
+            let (app, id) = app(db, true).await;
+            assert_eq!(ask(&app, Realm::Agent, "wrong", None).await, Refused::Wrong.to_string());
+            assert_eq!(ask(&app, Realm::Agent, "right", None).await, Refused::NotEnrolled.to_string());
+            let enrolment = totp::enrol(&app.clock, "Desk", "petr");
+            let secret = secrecy::ExposeSecret::expose_secret(&enrolment.secret).to_owned();
+            let mut tx = app.db.write().await.unwrap();
+            let new = Totp { secret: secret.clone(), used: 0 };
+            assert!(credential::set_totp(&mut tx, id, None, Some(&new)).await.unwrap());
+            tx.commit().await.unwrap();
+            assert_eq!(ask(&app, Realm::Agent, "right", None).await, Refused::CodeNeeded.to_string());
+            assert_eq!(ask(&app, Realm::Agent, "right", Some("000000")).await, Refused::Wrong.to_string());
+            let code = totp::code(&enrolment.secret, app.clock.now()).unwrap();
+            assert_eq!(ask(&app, Realm::Agent, "wrong", Some(&code)).await, Refused::Wrong.to_string());
+            app.clock.advance(1000);
+            assert_eq!(ask(&app, Realm::Agent, "right", Some(&code)).await, "ok false");
+            assert_eq!(ask(&app, Realm::Agent, "right", Some(&code)).await, Refused::Wrong.to_string(), "used once");
+        })
+        .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn r02_r71_the_other_realm_and_a_blocked_account_read_like_a_wrong_password() {
+        both(|db| async move {
+            let (app, id) = app(db, false).await;
+            assert_eq!(ask(&app, Realm::Agent, "right", None).await, "ok false");
+            assert_eq!(ask(&app, Realm::Client, "right", None).await, Refused::Wrong.to_string());
+            let operator = app.config().policy(OPERATOR).cloned().unwrap();
+            let mut tx = app.db.write().await.unwrap();
+            reconcile::block(&mut tx, &app.context("test"), &operator, id, true).await.unwrap().unwrap();
+            tx.commit().await.unwrap();
+            assert_eq!(ask(&app, Realm::Agent, "right", None).await, Refused::Wrong.to_string());
+        })
+        .await;
+    }
+}

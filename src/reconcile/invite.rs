@@ -166,3 +166,119 @@ pub fn address(doc: &Document) -> Option<&str> {
     let value = primary.or_else(|| emails.first())?.get("value")?.as_str()?;
     is_address(value).then_some(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::model::desired::{Desired, Record, Ref, Target, Targets, Write};
+    use crate::model::source::{Absence, Guard, SourceKind};
+    use crate::reconcile::{Policies, apply};
+    use crate::store::testing::{NOW, both};
+    use crate::store::{Db, link};
+
+    fn source(realm: Realm, invite: bool) -> SourcePolicy {
+        SourcePolicy {
+            name: "crm".to_owned(),
+            kind: SourceKind::Push,
+            realm: Some(realm),
+            company: None,
+            priority: 100,
+            match_rules: Vec::new(),
+            guard: Guard::default(),
+            absence: Absence::Disable,
+            invite,
+            union: Default::default(),
+            protected: Default::default(),
+        }
+    }
+
+    fn record(kind: Kind, key: &str, attributes: Value, company: Option<&str>) -> Record {
+        let Value::Object(attributes) = attributes else { panic!("no object") };
+        let target = |key: &str| Target::from(Ref::Key(Kind::Company, key.to_owned()));
+        let relations = company.map(|key| (Rel::BelongsTo, Targets::Whole(vec![target(key)])));
+        Record::Present(Box::new(Desired {
+            kind,
+            key: key.to_owned(),
+            realm: None,
+            alias: None,
+            attributes,
+            write: Write::Whole,
+            relations: relations.into_iter().collect(),
+            digest: None,
+        }))
+    }
+
+    fn client(key: &str, email: Option<&str>) -> Record {
+        let emails: Vec<Value> = email.map(|email| json!({"value": email})).into_iter().collect();
+        let attributes = json!({"userName": key, "displayName": key, "emails": emails, "preferredLanguage": "pl"});
+        record(Kind::User, key, attributes, Some("c1"))
+    }
+
+    async fn take(db: &Db, cx: &Context, source: &SourcePolicy, records: Vec<Record>) {
+        let mut tx = db.write().await.unwrap();
+        let applied = apply(&mut tx, cx, source, records).await.unwrap();
+        assert_eq!(applied.refused().count(), 0, "{:?}", applied.outcomes);
+        tx.commit().await.unwrap();
+    }
+
+    async fn mails(db: &Db) -> Vec<outbox::Item> {
+        outbox::list(&mut db.read().await.unwrap(), None, 100).await.unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn r91_new_people_with_an_address_are_invited_once_and_in_the_same_transaction() {
+        both(|db| async move {
+            let source = source(Realm::Client, true);
+            let policies = Policies::new([source.clone()]);
+            let cx = Context::new(Clock::fixed(NOW, 8), Arc::new(policies), "source:crm");
+            let company = record(Kind::Company, "c1", json!({"number": "1", "displayName": "Firma"}), None);
+            let mut tx = db.write().await.unwrap();
+            apply(&mut tx, &cx, &source, vec![company.clone(), client("lost", Some("l@x.test"))]).await.unwrap();
+            drop(tx); // the change did not happen, and neither did its mail
+            assert!(mails(&db).await.is_empty());
+
+            let people = [client("eva", Some("eva@x.test")), client("jan", None), client("bad", Some("a b@x"))];
+            take(&db, &cx, &source, [vec![company], people.to_vec()].concat()).await;
+            let queued = mails(&db).await;
+            assert_eq!(queued.len(), 1);
+            let id = queued[0].payload["link"].as_str().unwrap();
+            let link = link::by_id(&mut db.read().await.unwrap(), id).await.unwrap().unwrap();
+            assert_eq!((link.email.as_str(), link.purpose), ("eva@x.test", Purpose::Invitation));
+            assert_eq!(link.data.language.as_deref(), Some("pl"));
+            assert_eq!(link.data.company.as_deref(), Some("Firma"));
+            assert!(link.entity.is_some() && link.company.is_some());
+
+            cx.clock.advance(1000);
+            take(&db, &cx, &source, people.to_vec()).await; // b5: nothing new, no mail
+            take(&db, &cx, &source, vec![client("eva", Some("eva@new.test"))]).await;
+            assert_eq!(mails(&db).await.len(), 1);
+        })
+        .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn agents_get_a_link_for_their_password_and_incomplete_ones_wait() {
+        both(|db| async move {
+            let source = source(Realm::Agent, true);
+            let cx = Context::new(Clock::fixed(NOW, 8), Arc::new(Policies::new([source.clone()])), "source:hq");
+            let half = json!({"userName": "p", "emails": [{"value": "p@x.test"}]});
+            take(&db, &cx, &source, vec![record(Kind::User, "p", half, None)]).await;
+            assert!(mails(&db).await.is_empty(), "incomplete");
+            let whole = json!({"userName": "p", "emails": [{"value": "p@x.test"}],
+                "name": {"givenName": "P", "familyName": "M"}});
+            take(&db, &cx, &source, vec![record(Kind::User, "p", whole, None)]).await;
+            let queued = mails(&db).await;
+            assert_eq!(queued.len(), 1);
+            assert_eq!(queued[0].kind, MailKind::SetPassword.as_str());
+            let quiet = SourcePolicy { invite: false, name: "quiet".to_owned(), ..source };
+            let other = json!({"userName": "q", "emails": [{"value": "q@x.test"}],
+                "name": {"givenName": "Q", "familyName": "M"}});
+            take(&db, &cx, &quiet, vec![record(Kind::User, "q", other, None)]).await;
+            assert_eq!(mails(&db).await.len(), 1);
+        })
+        .await;
+    }
+}
