@@ -223,11 +223,11 @@ fn way(viewer: &Viewer, subject: &Subject, scope: Option<EntityId>, waive: Waive
         }
     }
     for (reason, contact, company) in grounds(viewer, scope, waive) {
-        let Some(concerned) = hangs_on(subject, company) else { continue };
+        let Some(through) = hangs_on(subject, company) else { continue };
         let mut path = vec![user];
         path.extend(contact.map(contact_step));
         path.push(Step { kind: Kind::Company, id: company });
-        path.extend(concerned.map(contact_step));
+        path.extend(through);
         path.push(end);
         return Some(Because { reason, path });
     }
@@ -251,15 +251,15 @@ fn grounds(
     through_contacts.chain(memberships).filter(move |(_, _, id)| scope.is_none_or(|scope| *id == scope))
 }
 
-/// `Some(None)`: on the company itself; `Some(Some(contact))`: through one of its people, disabled or not.
-fn hangs_on(subject: &Subject, company: EntityId) -> Option<Option<&Contact>> {
+/// The way from the company to what is asked for: direct, or through one of its people, disabled or not.
+fn hangs_on(subject: &Subject, company: EntityId) -> Option<Vec<Step>> {
     if subject.kind != Kind::Ticket && subject.customers.iter().any(|customer| customer.id == company) {
-        return Some(None);
+        return Some(Vec::new());
     }
     let works_there = |contact: &&Contact| {
         contact.standing != Standing::Gone && contact.companies.iter().any(|works_for| works_for.id == company)
     };
-    subject.contacts.iter().find(works_there).map(Some)
+    subject.contacts.iter().find(works_there).map(|contact| vec![Step { kind: Kind::Contact, id: contact.id }])
 }
 
 fn usable_contacts(viewer: &Viewer, waive: Waive) -> impl Iterator<Item = &Contact> {

@@ -34,7 +34,8 @@ impl Desk {
     }
 
     async fn push(&self, lines: &[Value]) {
-        let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+        let body = lines.join("\n") + "\n";
         let path = "/api/v1/sources/crm/records";
         let answer = self.crm.send_text(Method::POST, path, "application/x-ndjson", body).await;
         assert!(answer.status == 200, "{} {}", answer.status, answer.text);

@@ -85,10 +85,11 @@ async fn create(State(app): State<App>, caller: Caller, Body(new): Body<New>) ->
         Box::pin(async {
             let mut tx = app.db.write().await?;
             let mut attributes = new.attributes.clone();
-            if attributes.get("userName").and_then(Value::as_str).is_none_or(|login| login.trim().is_empty()) {
-                if let Some(login) = proposal(&mut tx, new.realm, &attributes).await? {
-                    attributes.insert("userName".to_owned(), Value::String(login));
-                }
+            let given = attributes.get("userName").and_then(Value::as_str);
+            if given.is_none_or(|login| login.trim().is_empty())
+                && let Some(login) = proposal(&mut tx, new.realm, &attributes).await?
+            {
+                attributes.insert("userName".to_owned(), Value::String(login));
             }
             let attributes = checked(&app, new.realm, &attributes, false)?;
             let mut desired = desired(id, attributes, Write::Whole);

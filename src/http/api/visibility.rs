@@ -21,7 +21,7 @@ use crate::http::token::Scope;
 use crate::model::id::EntityId;
 use crate::model::kind::{Kind, Realm};
 use crate::model::time::Millis;
-use crate::model::visibility::{Access, Answer, Because, blind, decide};
+use crate::model::visibility::{Access, Answer, Because, Reason, blind, decide};
 use crate::store::visibility;
 use crate::store::{Session, names};
 
@@ -56,7 +56,11 @@ async fn check(
     let Question { user, ticket, company } = &question;
     let user = names::user(&mut session, Realm::Client, user).await?;
     let ticket = one(&mut session, Kind::Ticket, ticket).await?;
-    let Some(company) = within(&mut session, company.as_deref()).await? else { return Ok(Json(elsewhere())) };
+    let company = match within(&mut session, company.as_deref()).await? {
+        Within::Nowhere => return Ok(Json(elsewhere())),
+        Within::Anywhere => None,
+        Within::Company(id) => Some(id),
+    };
     let (viewer, subject) = match (user, ticket) {
         (Some(user), Some(ticket)) => visibility::facts(&mut session, user, ticket).await?,
         (Some(user), None) => (visibility::viewer(&mut session, user).await?, None),
@@ -67,14 +71,21 @@ async fn check(
 
 /// Through a company that does not exist nothing is seen.
 fn elsewhere() -> Answer {
-    let because = Because { reason: crate::model::visibility::Reason::OtherCompany, path: Vec::new() };
+    let because = Because { reason: Reason::OtherCompany, path: Vec::new() };
     Answer { visible: false, access: None, because }
 }
 
-/// `Some(None)`: no company was asked for; `None`: one that does not exist.
-async fn within(session: &mut impl Session, company: Option<&str>) -> Result<Option<Option<EntityId>>, Problem> {
-    let Some(company) = company else { return Ok(Some(None)) };
-    Ok(one(session, Kind::Company, company).await?.map(Some))
+/// What a question is narrowed to.
+enum Within {
+    Anywhere,
+    Company(EntityId),
+    /// A company that does not exist.
+    Nowhere,
+}
+
+async fn within(session: &mut impl Session, company: Option<&str>) -> Result<Within, Problem> {
+    let Some(company) = company else { return Ok(Within::Anywhere) };
+    Ok(one(session, Kind::Company, company).await?.map_or(Within::Nowhere, Within::Company))
 }
 
 async fn one(session: &mut impl Session, kind: Kind, text: &str) -> Result<Option<EntityId>, Problem> {
@@ -189,8 +200,13 @@ async fn tickets(
     let mut session = app.db.read().await?;
     let viewer = visibility::viewer(&mut session, user).await?.ok_or_else(Problem::not_found)?;
     let because = blind(&viewer).map(|reason| Because { reason, path: Vec::new() });
-    let Some(company) = within(&mut session, wanted.company.as_deref()).await? else {
-        return Ok(Json(Page { items: Vec::new(), next: None, because: Some(elsewhere().because) }));
+    let company = match within(&mut session, wanted.company.as_deref()).await? {
+        Within::Nowhere => {
+            let because = Some(elsewhere().because);
+            return Ok(Json(Page { items: Vec::new(), next: None, because }));
+        }
+        Within::Anywhere => None,
+        Within::Company(id) => Some(id),
     };
     let page = visibility::page(&mut session, &viewer, kind, company, before, limit).await?;
     let ids: Vec<EntityId> = page.seen.iter().map(|seen| seen.id).collect();
