@@ -108,7 +108,7 @@ async fn measure(arguments: Arguments) -> anyhow::Result<()> {
             command.join(" ")
         ),
         date: musterd::clock::Clock::system().now().to_string(),
-        calibration,
+        calibrations: vec![calibration],
         figures: Vec::new(),
         missing: Vec::new(),
     };

@@ -75,34 +75,45 @@ pub const HEAD: &str = "| row | what | size | measured | ratio | target here | |
 pub struct Report {
     pub command: String,
     pub date: String,
-    pub calibration: Calibration,
+    /// The first, and one more in the minute of every size.
+    pub calibrations: Vec<Calibration>,
     pub figures: Vec<Figure>,
     /// Rows that could not be measured, and why.
     pub missing: Vec<String>,
 }
 
 impl Report {
+    /// The newest.
+    pub fn calibration(&self) -> Calibration {
+        self.calibrations.last().copied().unwrap_or(REFERENCE)
+    }
+
     pub fn add(&mut self, figure: Figure) {
         eprintln!("{}", figure.line());
         self.figures.push(figure);
     }
 
     pub fn markdown(&self) -> String {
-        let (now, then) = (&self.calibration, &REFERENCE);
+        let range = |of: fn(&Calibration) -> f64| {
+            let values = || self.calibrations.iter().map(of);
+            let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));
+            if self.calibrations.len() > 1 { format!("{} … {}", number(low), number(high)) } else { number(low) }
+        };
         let mut out = format!(
             "# Benchmarks\nWritten by `{}` on {}. Figures of a shared machine: read the ratios, not the absolutes. `target here` is\n\
-             the target scaled to this machine by the calibrator of its kind; a percentage below 100 is the gap that is left.\n\n\
+             the target scaled to this machine by the calibrator of its kind, taken in the same minute; a percentage below 100 is the gap that is left.\n\n\
              ## Calibrators\n| what | here | where the targets were measured |\n|---|---|---|\n",
             self.command, self.date
         );
-        for (name, here, there) in [
-            ("axum hello JSON, 1 client, requests/s", now.hello_1, then.hello_1),
-            ("axum hello JSON, 16 clients, requests/s", now.hello_16, then.hello_16),
-            ("sqlx on SQLite, durable inserts of 1.2 KB, rows/s", now.insert, then.insert),
-            ("sqlx on SQLite, look-ups by key, rows/s", now.lookup, then.lookup),
-            ("fdatasync of 4 KB, calls/s", now.fdatasync, then.fdatasync),
-        ] {
-            let _ = writeln!(out, "| {name} | {} | {} |", number(here), number(there));
+        let calibrators: [(&str, fn(&Calibration) -> f64); 5] = [
+            ("axum hello JSON, 1 client, requests/s", |of| of.hello_1),
+            ("axum hello JSON, 16 clients, requests/s", |of| of.hello_16),
+            ("sqlx on SQLite, durable inserts of 1.2 KB, rows/s", |of| of.insert),
+            ("sqlx on SQLite, look-ups by key, rows/s", |of| of.lookup),
+            ("fdatasync of 4 KB, calls/s", |of| of.fdatasync),
+        ];
+        for (name, of) in calibrators {
+            let _ = writeln!(out, "| {name} | {} | {} |", range(of), number(of(&REFERENCE)));
         }
         let _ = write!(out, "\n## Figures\n{HEAD}\n");
         for figure in &self.figures {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::calibrate::{Calibration, REFERENCE};
+use crate::calibrate::{self, Calibration, REFERENCE};
 use crate::generator;
 use crate::load::{self, Outcome, request};
 use crate::report::{Figure, Report, Target};
@@ -39,12 +39,13 @@ pub async fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let mut spare = options.largest() * 10;
     for &size in &options.sizes {
         fill(daemon.port, &token, size, &mut ids).await?;
+        report.calibrations.push(calibrate::run(1, &options.server_wrapper()).await?);
         let at = At {
             port: daemon.port,
             token: &token,
             size,
             time: Duration::from_secs(options.seconds),
-            calibration: report.calibration,
+            calibration: report.calibration(),
             ids: &ids,
         };
         if options.wants("P5") {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection as _, SqliteConnection};
 
 use crate::Options;
-use crate::calibrate::REFERENCE;
+use crate::calibrate::{self, REFERENCE};
 use crate::generator::{self, World};
 use crate::load::{self, Connection, Outcome, request};
 use crate::report::{Figure, Report, Target};
@@ -33,23 +33,30 @@ async fn one(world: &World, options: &Options, report: &mut Report) -> anyhow::R
     let daemon = builder.start().await;
     let push_token = daemon.token(&["--source", "crm", "--scope", "records:push"]);
     let lines = lines(world);
+    report.calibrations.push(calibrate::run(1, &options.server_wrapper()).await?);
     let start = std::time::Instant::now();
     for part in lines.chunks(LINES) {
         push(daemon.port, &push_token, &part.join("\n")).await?;
     }
     let value = lines.len() as f64 / start.elapsed().as_secs_f64();
     let what = "push of contacts, companies, clients and tickets".to_owned();
-    let (size, ratio) = (world.tickets, Some((value / report.calibration.insert, "durable insert")));
+    let (size, ratio) = (world.tickets, Some((value / report.calibration().insert, "durable insert")));
     report.add(Figure { row: "P12", what, size, value, unit: "records/s", ratio, target: Target::None });
 
     let token = daemon.token(&["--scope", "visibility:read"]);
-    let time = Duration::from_secs(options.seconds);
+    let asker = Asker {
+        port: daemon.port,
+        token,
+        time: Duration::from_secs(options.seconds),
+        users: ids(&daemon, "user", 'u', world.clients()).await?,
+        tickets: ids(&daemon, "ticket", 't', world.tickets).await?,
+    };
     if options.wants("P12") {
-        pages(&daemon, &token, world, time, report).await?;
+        pages(&asker, report).await?;
     }
     if options.wants("P13") {
-        checks(&daemon, &token, world, time, report).await?;
-        batches(&daemon, &token, world, time, report).await?;
+        checks(&asker, report).await?;
+        batches(&asker, report).await?;
     }
     Ok(())
 }
@@ -113,101 +120,105 @@ fn sound(what: &str, outcome: &Outcome) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn pages(daemon: &Daemon, token: &str, world: &World, time: Duration, report: &mut Report) -> anyhow::Result<()> {
-    let clients = world.clients();
+/// Everything is asked for by id.
+struct Asker {
+    port: u16,
+    token: String,
+    time: Duration,
+    /// By number.
+    users: Vec<String>,
+    tickets: Vec<String>,
+}
+
+impl Asker {
+    fn size(&self) -> u64 {
+        self.tickets.len() as u64
+    }
+}
+
+/// The ids of a kind by the number in their key, looked up from the side.
+async fn ids(daemon: &Daemon, kind: &str, letter: char, count: u64) -> anyhow::Result<Vec<String>> {
+    let mut aside = SqliteConnection::connect(&format!("{}?mode=ro", daemon.database)).await?;
+    let sql = "SELECT key, entity_id FROM assertion WHERE kind = $1";
+    let found: Vec<(String, String)> = sqlx::query_as(sql).bind(kind).fetch_all(&mut aside).await?;
+    let mut ids = vec![String::new(); count as usize];
+    for (key, id) in found {
+        let number: usize = key.trim_start_matches(letter).parse()?;
+        *ids.get_mut(number).context("a key of ours")? = id;
+    }
+    anyhow::ensure!(ids.iter().all(|id| !id.is_empty()), "not every {kind} was taken");
+    Ok(ids)
+}
+
+fn any(list: &[String], stream: u64, n: u64) -> &str {
+    &list[generator::below(stream, n, list.len() as u64) as usize]
+}
+
+async fn pages(asker: &Asker, report: &mut Report) -> anyhow::Result<()> {
     let mut middles = [0.0; 2];
     for (middle, (who, worst)) in middles.iter_mut().zip([("random client", false), ("busiest company", true)]) {
-        let token = token.to_owned();
+        let (token, users) = (asker.token.clone(), asker.users.clone());
         let get = move |_: u64, n: u64| {
-            let user = if worst { 0 } else { generator::below(50, n, clients) };
-            request("GET", &format!("/api/v1/users/{}/tickets?limit=50", client(user)), &token, "")
+            let user = if worst { &users[0] } else { any(&users, 50, n) };
+            request("GET", &format!("/api/v1/users/{user}/tickets?limit=50"), &token, "")
         };
-        let outcome = load::run(daemon.port, 1, time, 200, get).await;
+        let outcome = load::run(asker.port, 1, asker.time, 200, get).await;
         sound("page", &outcome)?;
         *middle = outcome.quantile(0.5);
         for (part, quantile, target) in [("p50", 0.5, Target::None), ("p99", 0.99, Target::AtMost(1.0))] {
             let what = format!("page of the 50 newest visible tickets, {who}, {part}");
             let value = outcome.quantile(quantile) * 1000.0;
-            report.add(Figure { row: "P12", what, size: world.tickets, value, unit: "ms", ratio: None, target });
+            report.add(Figure { row: "P12", what, size: asker.size(), value, unit: "ms", ratio: None, target });
         }
     }
     let what = "page, busiest company over random client, p50".to_owned();
-    let value = middles[1] / middles[0];
-    report.add(Figure {
-        row: "P12",
-        what,
-        size: world.tickets,
-        value,
-        unit: "x",
-        ratio: None,
-        target: Target::AtMost(2.0),
-    });
+    let (value, target) = (middles[1] / middles[0], Target::AtMost(2.0));
+    report.add(Figure { row: "P12", what, size: asker.size(), value, unit: "x", ratio: None, target });
     Ok(())
 }
 
-async fn checks(
-    daemon: &Daemon,
-    token: &str,
-    world: &World,
-    time: Duration,
-    report: &mut Report,
-) -> anyhow::Result<()> {
-    let (token, clients, tickets) = (token.to_owned(), world.clients(), world.tickets);
+async fn checks(asker: &Asker, report: &mut Report) -> anyhow::Result<()> {
+    let (token, users, tickets) = (asker.token.clone(), asker.users.clone(), asker.tickets.clone());
     let ask = move |connection: u64, n: u64| {
-        let user = client(generator::below(60 + connection, n, clients));
-        let ticket = format!("T{}", generator::below(80 + connection, n, tickets));
+        let (user, ticket) = (any(&users, 60 + connection, n), any(&tickets, 80 + connection, n));
         request("POST", "/api/v1/visibility/check", &token, &json!({"user": user, "ticket": ticket}).to_string())
     };
-    let outcome = load::run(daemon.port, 16, time, 200, ask).await;
+    let outcome = load::run(asker.port, 16, asker.time, 200, ask).await;
     sound("check", &outcome)?;
-    let hello = report.calibration.hello_16;
-    let target = Target::AtLeast(15_000.0 * hello / REFERENCE.hello_16);
     let what = "may this user see this ticket, 16 clients".to_owned();
-    let ratio = Some((outcome.rate() / hello, "hello of 16"));
-    let value = outcome.rate();
-    report.add(Figure { row: "P13", what, size: world.tickets, value, unit: "checks/s", ratio, target });
+    report.add(rate(what, outcome.rate(), 15_000.0, asker, report));
     Ok(())
 }
 
-/// In a batch everything is named by id, so the ids are looked up aside first.
-async fn batches(
-    daemon: &Daemon,
-    token: &str,
-    world: &World,
-    time: Duration,
-    report: &mut Report,
-) -> anyhow::Result<()> {
-    let mut aside = SqliteConnection::connect(&format!("{}?mode=ro", daemon.database)).await?;
-    let mut ids = Vec::new();
-    for kind in ["user", "ticket"] {
-        let sql = "SELECT id FROM entity WHERE kind = $1 LIMIT 50000";
-        let found: Vec<String> = sqlx::query_scalar(sql).bind(kind).fetch_all(&mut aside).await?;
-        anyhow::ensure!(!found.is_empty(), "the world has no {kind}");
-        ids.push(found);
-    }
-    let tickets = ids.pop().context("two kinds")?;
-    let users = ids.pop().context("two kinds")?;
-    let any =
-        |list: &[String], stream: u64, n: u64| list[generator::below(stream, n, list.len() as u64) as usize].clone();
-    let bodies: Vec<Vec<u8>> = (0..20)
-        .map(|batch: u64| {
-            let checks: Vec<Value> = (0..BATCH)
-                .map(|n| {
-                    let at = batch * BATCH + n;
-                    json!({"id": n.to_string(), "user": any(&users, 70, at), "ticket": any(&tickets, 71, at)})
-                })
-                .collect();
-            request("POST", "/api/v1/visibility/check-batch", token, &json!({"checks": checks}).to_string())
-        })
-        .collect();
+async fn batches(asker: &Asker, report: &mut Report) -> anyhow::Result<()> {
+    let body = |batch: u64| {
+        let check = |n: u64| {
+            let at = batch * BATCH + n;
+            json!({"id": n.to_string(), "user": any(&asker.users, 70, at), "ticket": any(&asker.tickets, 71, at)})
+        };
+        let checks: Vec<Value> = (0..BATCH).map(check).collect();
+        request("POST", "/api/v1/visibility/check-batch", &asker.token, &json!({"checks": checks}).to_string())
+    };
+    let bodies: Vec<Vec<u8>> = (0..20).map(body).collect();
     let ask = move |connection: u64, n: u64| bodies[((connection + n) % bodies.len() as u64) as usize].clone();
-    let outcome = load::run(daemon.port, 4, time, 200, ask).await;
+    let outcome = load::run(asker.port, 4, asker.time, 200, ask).await;
     sound("batch", &outcome)?;
-    let value = outcome.rate() * BATCH as f64;
-    let hello = report.calibration.hello_16;
-    let target = Target::AtLeast(150_000.0 * hello / REFERENCE.hello_16);
     let what = format!("the same in batches of {BATCH}, 4 clients");
-    let ratio = Some((value / hello, "hello of 16"));
-    report.add(Figure { row: "P13", what, size: world.tickets, value, unit: "checks/s", ratio, target });
+    report.add(rate(what, outcome.rate() * BATCH as f64, 150_000.0, asker, report));
     Ok(())
+}
+
+/// A rate whose target is scaled by hello.
+fn rate(what: String, value: f64, wanted: f64, asker: &Asker, report: &Report) -> Figure {
+    let hello = report.calibration().hello_16;
+    let target = Target::AtLeast(wanted * hello / REFERENCE.hello_16);
+    Figure {
+        row: "P13",
+        what,
+        size: asker.size(),
+        value,
+        unit: "checks/s",
+        ratio: Some((value / hello, "hello of 16")),
+        target,
+    }
 }
