@@ -141,7 +141,7 @@ impl World {
     }
 
     /// Spread over two years before 2026-09-21, in milliseconds.
-    pub fn created(&self, ticket: u64) -> i64 {
+    pub fn created(ticket: u64) -> i64 {
         1_790_000_000_000 - (below(24, ticket, 63_072_000_000) as i64)
     }
 }

@@ -69,6 +69,9 @@ fn number(value: f64) -> String {
     }
 }
 
+/// One of the rates.
+type Of = fn(&Calibration) -> f64;
+
 pub const HEAD: &str = "| row | what | size | measured | ratio | target here | |\n|---|---|---|---|---|---|---|";
 
 /// Everything measured in one go.
@@ -94,7 +97,7 @@ impl Report {
     }
 
     pub fn markdown(&self) -> String {
-        let range = |of: fn(&Calibration) -> f64| {
+        let range = |of: Of| {
             let values = || self.calibrations.iter().map(of);
             let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));
             if self.calibrations.len() > 1 { format!("{} … {}", number(low), number(high)) } else { number(low) }
@@ -105,7 +108,7 @@ impl Report {
              ## Calibrators\n| what | here | where the targets were measured |\n|---|---|---|\n",
             self.command, self.date
         );
-        let calibrators: [(&str, fn(&Calibration) -> f64); 5] = [
+        let calibrators: [(&str, Of); 5] = [
             ("axum hello JSON, 1 client, requests/s", |of| of.hello_1),
             ("axum hello JSON, 16 clients, requests/s", |of| of.hello_16),
             ("sqlx on SQLite, durable inserts of 1.2 KB, rows/s", |of| of.insert),

@@ -89,7 +89,7 @@ fn lines(world: &World) -> Vec<String> {
             "kind": "ticket", "key": format!("t{n}"),
             "attributes": {
                 "number": format!("T{n}"), "displayName": format!("Ticket {n}"), "status": "open",
-                "created": musterd::model::time::Millis(world.created(n)).to_string()
+                "created": musterd::model::time::Millis(World::created(n)).to_string()
             },
             "relations": {"concerns": [format!("c{}", world.contact_of(n))]}
         })

@@ -152,7 +152,7 @@ fn local_names(tokens: &[Token]) -> BTreeSet<&str> {
     for (at, token) in tokens.iter().enumerate() {
         match token.text.as_str() {
             "use" => {
-                ours = tokens.get(at + 1).is_some_and(|next| matches!(next.text.as_str(), "crate" | "super" | "self"))
+                ours = tokens.get(at + 1).is_some_and(|next| matches!(next.text.as_str(), "crate" | "super" | "self"));
             }
             ";" => ours = false,
             "mod" => names.extend(tokens.get(at + 1).map(|next| next.text.as_str())),

@@ -15,7 +15,7 @@ use super::process::{Server, free_port};
 const BINARY: &str = env!("CARGO_BIN_EXE_musterd");
 
 /// How long a start may take on a busy machine, with its migrations.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// The database under a story.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,6 @@ pub struct Builder {
     which: Which,
     config: String,
     wrapper: Vec<String>,
-    environment: Vec<(String, String)>,
 }
 
 /// A running daemon. Dropped: SIGTERM by its process id, and its folder goes.
@@ -40,13 +39,12 @@ pub struct Daemon {
     /// The database's URL, for a look from the side.
     pub database: String,
     wrapper: Vec<String>,
-    environment: Vec<(String, String)>,
     folder: TempDir,
 }
 
 impl Daemon {
     pub fn builder(which: Which) -> Builder {
-        Builder { which, config: String::new(), wrapper: Vec::new(), environment: Vec::new() }
+        Builder { which, config: String::new(), wrapper: Vec::new() }
     }
 
     pub fn folder(&self) -> &Path {
@@ -68,7 +66,7 @@ impl Daemon {
 
     /// Runs a command of the CLI beside the daemon: `daemon.cli(&["plan", "hq", "--json"])`.
     pub fn cli(&self, arguments: &[&str]) -> Done {
-        cli(&self.config_file(), &self.environment, arguments)
+        cli(&self.config_file(), arguments)
     }
 
     /// A bearer token of a source with scopes such as `scim`, made by the CLI as an operator would make it.
@@ -91,7 +89,7 @@ impl Daemon {
     /// The same without waiting for anything.
     pub fn start_again(&mut self) {
         assert!(self.server.status().is_some(), "stop or kill it first");
-        self.server = spawn(self.folder.path(), &self.wrapper, &self.environment);
+        self.server = spawn(self.folder.path(), &self.wrapper);
     }
 
     async fn until_ready(&mut self) {
@@ -119,17 +117,10 @@ impl Builder {
         self
     }
 
-    /// A program that becomes the daemon, e.g. `taskset -c 0`.
+    /// A program that becomes the daemon, e.g. `taskset -c 0` or `env NAME=VALUE`.
     #[must_use]
     pub fn wrapper(mut self, words: &[&str]) -> Builder {
         self.wrapper = words.iter().map(ToString::to_string).collect();
-        self
-    }
-
-    /// For the daemon and for the CLI beside it.
-    #[must_use]
-    pub fn environment(mut self, name: &str, value: &str) -> Builder {
-        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -148,31 +139,30 @@ impl Builder {
             self.config
         );
         std::fs::write(folder.path().join("musterd.toml"), text).expect("the configuration is written");
-        let server = spawn(folder.path(), &self.wrapper, &self.environment);
+        let server = spawn(folder.path(), &self.wrapper);
         let http = Http::new(format!("http://127.0.0.1:{port}"));
-        let mut daemon =
-            Daemon { server, http, port, database, wrapper: self.wrapper, environment: self.environment, folder };
+        let mut daemon = Daemon { server, http, port, database, wrapper: self.wrapper, folder };
         daemon.until_ready().await;
         daemon
     }
 }
 
-fn spawn(folder: &Path, wrapper: &[String], environment: &[(String, String)]) -> Server {
+fn spawn(folder: &Path, wrapper: &[String]) -> Server {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).expect("a log file");
-    let mut command = musterd(&folder.join("musterd.toml"), wrapper, environment);
+    let mut command = musterd(&folder.join("musterd.toml"), wrapper);
     command.arg("serve").current_dir(folder).stdout(log.try_clone().expect("a second handle")).stderr(log);
     Server::start(&mut command, "TERM")
 }
 
 /// The binary with a configuration, free of the caller's own environment.
-fn musterd(config: &Path, wrapper: &[String], environment: &[(String, String)]) -> Command {
+fn musterd(config: &Path, wrapper: &[String]) -> Command {
     let mut words = wrapper.iter().map(String::as_str).chain([BINARY]);
     let mut command = Command::new(words.next().unwrap_or(BINARY));
     command.args(words);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MUSTERD_")) {
         command.env_remove(name);
     }
-    command.env("NO_COLOR", "1").envs(environment.iter().cloned()).arg("--config").arg(config);
+    command.env("NO_COLOR", "1").arg("--config").arg(config);
     command
 }
 
@@ -186,8 +176,8 @@ pub struct Done {
 }
 
 /// The CLI with a configuration file, with or without a daemon beside it.
-pub fn cli(config: &Path, environment: &[(String, String)], arguments: &[&str]) -> Done {
-    let mut command = musterd(config, &[], environment);
+pub fn cli(config: &Path, arguments: &[&str]) -> Done {
+    let mut command = musterd(config, &[]);
     let Output { status, stdout, stderr } =
         command.args(arguments).stdin(Stdio::null()).output().expect("the binary was built");
     Done {

@@ -28,7 +28,7 @@ impl Http {
         provider();
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
-            .timeout(Duration::from_secs(60))
+            .timeout(Duration::from_mins(1))
             .build()
             .expect("an HTTP client");
         Http { base: base.into(), token: None, client }

@@ -77,7 +77,18 @@ mod tests {
         assert!(mailer.send(message("later@example.org")).await.unwrap_err().is_transient());
         let kept = smtp.wait_for(1).await;
         assert_eq!((kept.len(), kept[0].to.as_slice()), (1, &["b@example.org".to_owned()][..]));
-        assert!(kept[0].raw.contains("Hello"));
+        assert!(kept[0].raw.contains("Hello") && kept[0].from == "a@example.org");
+    }
+
+    #[tokio::test]
+    async fn a_daemon_takes_its_surroundings_from_the_caller() {
+        let builder = super::daemon::Daemon::builder(super::Which::Sqlite);
+        let daemon = builder.wrapper(&["env", "MUSTERD__LOG__FORMAT=json"]).start().await;
+        let log = daemon.log();
+        let first = log.lines().next().unwrap_or_default();
+        assert!(serde_json::from_str::<serde_json::Value>(first).is_ok(), "{log}");
+        let done = daemon.cli(&["no-such-command"]);
+        assert!(done.code == 64 && done.stderr.contains("no-such-command"), "{done:?}");
     }
 
     const VICTIM: &str = "MUSTERD_TEST_VICTIM_FOLDER";

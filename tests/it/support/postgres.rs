@@ -18,17 +18,12 @@ pub struct Cluster {
     /// `postgres://…` without a database.
     base: String,
     /// `None`: it was there before us.
-    server: Option<std::sync::Mutex<Server>>,
+    _server: Option<Server>,
 }
 
 impl Cluster {
     pub fn url(&self, database: &str) -> String {
         format!("{}/{database}", self.base)
-    }
-
-    /// The process id of the postmaster, where it is ours.
-    pub fn pid(&self) -> Option<u32> {
-        self.server.as_ref().map(|server| server.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pid())
     }
 }
 
@@ -42,7 +37,7 @@ pub struct Database {
 pub fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER.get_or_init(|| match std::env::var("MUSTERD_TEST_POSTGRES") {
-        Ok(base) if !base.is_empty() => Cluster { base: base.trim_end_matches('/').to_owned(), server: None },
+        Ok(base) if !base.is_empty() => Cluster { base: base.trim_end_matches('/').to_owned(), _server: None },
         _ => start(),
     })
 }
@@ -109,7 +104,7 @@ fn start() -> Cluster {
     command.stdout(log.try_clone().expect("a second handle")).stderr(log);
     let mut server = Server::start(&mut command, "INT");
     until_ready(&data, &mut server, &folder);
-    Cluster { base: format!("postgres://postgres@127.0.0.1:{port}"), server: Some(std::sync::Mutex::new(server)) }
+    Cluster { base: format!("postgres://postgres@127.0.0.1:{port}"), _server: Some(server) }
 }
 
 /// PostgreSQL writes `ready` into the eighth line of its own file once it takes connections.
@@ -120,7 +115,7 @@ fn until_ready(data: &Path, server: &mut Server, folder: &Path) {
         if text.lines().nth(7).is_some_and(|line| line.trim() == "ready") {
             return;
         }
-        let late = start.elapsed() > Duration::from_secs(60);
+        let late = start.elapsed() > Duration::from_mins(1);
         if late || server.status().is_some() {
             let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
             panic!("PostgreSQL did not start:\n{log}");

@@ -13,7 +13,7 @@ use super::process::{Server, free_port};
 use super::tls::{self, Certificate};
 
 pub struct Smtp {
-    pub server: Server,
+    _server: Server,
     pub port: u16,
     pub certificate: Certificate,
     folder: TempDir,
@@ -72,7 +72,7 @@ impl Smtp {
         command
             .args(["-c", PROGRAM, &port.to_string()])
             .arg(folder.path().join("messages"))
-            .arg(&certificate.certificate)
+            .arg(&certificate.chain)
             .arg(&certificate.key)
             .arg(if starttls { "starttls" } else { "clear" })
             .stdout(Stdio::null())
@@ -82,10 +82,10 @@ impl Smtp {
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             let log = || std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();
             assert!(server.status().is_none(), "the SMTP server ended:\n{}", log());
-            assert!(start.elapsed() < Duration::from_secs(60), "the SMTP server does not answer:\n{}", log());
+            assert!(start.elapsed() < Duration::from_mins(1), "the SMTP server does not answer:\n{}", log());
             std::thread::sleep(Duration::from_millis(20));
         }
-        Smtp { server, port, certificate, folder }
+        Smtp { _server: server, port, certificate, folder }
     }
 
     /// Everything taken so far, in order.

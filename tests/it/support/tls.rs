@@ -8,7 +8,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 pub struct Certificate {
     /// To be trusted by clients.
     pub ca: PathBuf,
-    pub certificate: PathBuf,
+    pub chain: PathBuf,
     pub key: PathBuf,
 }
 
@@ -28,7 +28,7 @@ pub fn write(folder: &Path) -> Certificate {
     };
     Certificate {
         ca: put("ca.pem", authority.as_ref().pem()),
-        certificate: put("certificate.pem", server.pem()),
+        chain: put("certificate.pem", server.pem()),
         key: put("key.pem", key.serialize_pem()),
     }
 }
