@@ -18,7 +18,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::config::fault::Refused;
+use crate::config::fault::{Fault, Refused};
+use crate::config::source::Body;
 use crate::credential;
 use crate::http::state::App;
 use crate::http::{self, control, server};
@@ -88,8 +89,23 @@ pub struct Origin(pub Vec<PathBuf>);
 
 impl Origin {
     pub fn load(&self) -> Result<Config, Refused> {
-        Config::load(&self.0, crate::config::environment())
+        let config = Config::load(&self.0, crate::config::environment())?;
+        let faults = faults(&config);
+        if faults.is_empty() { Ok(config) } else { Err(Refused(faults)) }
     }
+}
+
+/// What only shows when mappings and connectors are compiled.
+fn faults(config: &Config) -> Vec<Fault> {
+    let pushed = config.sources.iter().filter_map(|(name, source)| match &source.body {
+        Body::Push(settings) => Some((name, http::api::records::Reader::compile(settings).err()?)),
+        _ => None,
+    });
+    let pushed = pushed.flat_map(|(name, faults)| {
+        let fault = move |allowed| Fault { key: format!("sources.{name}"), value: None, allowed, origin: None };
+        faults.into_iter().map(fault)
+    });
+    tasks::poll::faults(config).into_iter().chain(pushed).collect()
 }
 
 /// The daemon from start to end. Returns after SIGTERM or SIGINT, or when the store failed.

@@ -9,8 +9,11 @@ use tokio::sync::mpsc;
 
 use super::World;
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::config::crm::Crm;
+use crate::config::fault::{Fault, Refused};
 use crate::config::source::{Body, Source};
+use crate::mapping;
 use crate::model::desired::{Chunk, Known};
 use crate::model::time::Millis;
 use crate::reconcile::{self, Mode, Report};
@@ -28,9 +31,8 @@ pub enum Error {
     Pushed(String),
     #[error("`{0}` is being polled already")]
     Busy(String),
-    /// One fault a line.
-    #[error("{0}")]
-    Faulty(String),
+    #[error(transparent)]
+    Faulty(#[from] Refused),
     #[error(transparent)]
     Store(#[from] store::Error),
     #[error(transparent)]
@@ -62,24 +64,26 @@ impl Drop for Turn {
 
 /// A source that can be read: its mappings are compiled.
 pub enum Reader {
-    Ldap(ldap::Reader),
+    Ldap(Box<ldap::Reader>),
     Crm(Box<(Crm, crm::Ready)>),
 }
 
 impl Reader {
-    /// `None` for sources that are not polled. All faults at once.
-    pub fn of(source: &Source) -> Result<Option<Reader>, Error> {
+    /// `None` for sources that are not polled. All faults at once, under their keys in the configuration.
+    pub fn of(source: &Source) -> Result<Option<Reader>, Refused> {
         match &source.body {
             Body::Ldap(settings) => {
-                let told = |faults: Vec<crate::mapping::Fault>| {
-                    let lines: Vec<String> =
-                        faults.iter().map(|fault| format!("sources.{}.{fault}", source.policy.name)).collect();
-                    Error::Faulty(lines.join("\n"))
+                let told = |faults: Vec<mapping::Fault>| {
+                    let told = |fault: mapping::Fault| (fault.target, fault.reason);
+                    refused(source, faults.into_iter().map(told))
                 };
-                ldap::Reader::compile(settings).map(|reader| Some(Reader::Ldap(reader))).map_err(told)
+                ldap::Reader::compile(settings).map(|reader| Some(Reader::Ldap(Box::new(reader)))).map_err(told)
             }
             Body::Crm(settings) => {
-                let ready = crm::Ready::compile(settings).map_err(|faulty| Error::Faulty(faulty.to_string()))?;
+                let told = |faulty: crm::Faulty| {
+                    refused(source, faulty.faults.into_iter().map(|reason| ("connector".to_owned(), reason)))
+                };
+                let ready = crm::Ready::compile(settings).map_err(told)?;
                 Ok(Some(Reader::Crm(Box::new(((**settings).clone(), ready)))))
             }
             Body::Scim | Body::Push(_) | Body::Operator => Ok(None),
@@ -92,6 +96,28 @@ impl Reader {
             Reader::Crm(both) => crm::read(&both.0, &both.1, known, cursor, clock, out).await,
         }
     }
+}
+
+fn refused(source: &Source, faults: impl Iterator<Item = (String, String)>) -> Refused {
+    let name = &source.policy.name;
+    let fault = |(key, allowed)| Fault { key: format!("sources.{name}.{key}"), value: None, allowed, origin: None };
+    Refused(faults.map(fault).collect())
+}
+
+/// What of the polled sources cannot be compiled (mappings, filters, connectors): faults of the configuration too.
+pub fn faults(config: &Config) -> Vec<Fault> {
+    config.sources.values().filter_map(|source| Reader::of(source).err()).flat_map(|refused| refused.0).collect()
+}
+
+/// Which server answered for each directory, or why none did. Reads nothing.
+pub async fn probe(config: &Config) -> Vec<(String, Result<String, String>)> {
+    let mut all = Vec::new();
+    for (name, source) in &config.sources {
+        if let Ok(Some(Reader::Ldap(reader))) = Reader::of(source) {
+            all.push((name.clone(), reader.probe().await));
+        }
+    }
+    all
 }
 
 /// Reads the source to its end and plans or applies what it says. A read that broke is no `Err`: the report says `failed`.
@@ -166,6 +192,15 @@ mod tests {
         assert!(is_due(&hourly, Some(at("2026-11-19T03:00:01Z")), now));
         assert!(!is_due(&hourly, Some(at("2026-11-21T22:00:00Z")), now));
         assert!(is_due(&hourly, Some(at("2026-11-21T21:59:59Z")), now));
+    }
+
+    #[test]
+    fn a_mapping_that_cannot_be_compiled_is_a_fault_of_the_configuration() {
+        let text = "[sources.hq]\nkind = 'ldap'\nurl = 'ldap://127.0.0.1'\nbase = 'dc=x'\n[sources.hq.users]\n\
+                    filter = '(uid='\n[sources.hq.users.map]\n'agent.note' = '{{ open'\ntitle = 'a..b'";
+        let found = faults(&Config::parse(text).unwrap());
+        let keys: Vec<&str> = found.iter().map(|fault| fault.key.as_str()).collect();
+        assert_eq!(keys, ["sources.hq.users.filter", "sources.hq.users.map.agent.note", "sources.hq.users.map.title"]);
     }
 
     #[test]

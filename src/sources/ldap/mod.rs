@@ -29,6 +29,8 @@ use session::{Error, Item, Query, Session};
 
 /// Records per chunk: large enough for the engine's statements, small enough to stay small.
 const CHUNK: usize = 500;
+/// The key whose fault is none of a mapping; no attribute is called so.
+const FILTER: &str = "filter";
 /// Chunks that are read ahead while one is being mapped.
 const AHEAD: usize = 2;
 
@@ -64,8 +66,11 @@ impl Reader {
             let compiled = Part::compile(settings, kind, search.as_ref()?);
             compiled
                 .map_err(|found| {
-                    let named =
-                        |fault: mapping::Fault| mapping::Fault { target: format!("{name}.{}", fault.target), ..fault };
+                    // As the key is called in the configuration.
+                    let named = |fault: mapping::Fault| match fault.target.as_str() {
+                        FILTER => mapping::Fault { target: format!("{name}.{FILTER}"), ..fault },
+                        target => mapping::Fault { target: format!("{name}.map.{target}"), ..fault },
+                    };
                     faults.extend(found.into_iter().map(named));
                 })
                 .ok()
@@ -110,8 +115,7 @@ impl Part {
         let mut faults = Vec::new();
         let encoded = encode(&filter);
         if encoded.is_none() {
-            faults
-                .push(mapping::Fault { target: "filter".to_owned(), reason: format!("`{filter}` is no LDAP filter") });
+            faults.push(mapping::Fault { target: FILTER.to_owned(), reason: format!("`{filter}` is no LDAP filter") });
         }
         let mapping = match Mapping::compile(kind, Names::Folded, &rules, &settings.tables) {
             Ok(mapping) if faults.is_empty() => mapping,

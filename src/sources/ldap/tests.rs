@@ -96,7 +96,7 @@ fn filters_and_mappings_are_checked_together() {
     let faults =
         reader("[users]\nfilter = '(uid='\n[users.map]\ntitle = 'a..b'\n[groups.map]\nmeta = 'x'").unwrap_err();
     let told: Vec<String> = faults.iter().map(|fault| fault.target.clone()).collect();
-    assert_eq!(told, ["users.filter", "users.title", "groups.meta"]);
+    assert_eq!(told, ["users.filter", "users.map.title", "groups.map.meta"]);
 }
 
 #[test]
