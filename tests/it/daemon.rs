@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::support::daemon::{Daemon, cli};
-use crate::support::http::{answer, try_answer};
+use crate::support::http::{Http, answer, try_answer};
 use crate::support::{Which, both};
 
 const IDP: &str = "[sources.idp]\nkind = 'scim'\nrealm = 'agent'\n";
@@ -188,11 +188,13 @@ async fn s31_who_dribbles_is_cut_off_and_holds_up_nobody() {
     assert!(until_closed(&mut stuck, Duration::from_secs(5)).is_some(), "the body's time-out");
 
     // A body that is too long: by its word, and without one.
-    let http = daemon.http.with_token(&token);
+    // A client of its own for each: the daemon has closed what was idle, and a pool may not have noticed yet.
+    let http = || Http::new(daemon.http.base.clone()).with_token(&token);
     let long = json!({"userName": "x".repeat(4096)});
-    assert_eq!(http.post("/scim/v2/Users", &long).await.status, 413);
+    assert_eq!(http().post("/scim/v2/Users", &long).await.status, 413);
     let pieces = futures_util::stream::iter((0..8).map(|_| Ok::<_, std::io::Error>("x".repeat(1024))));
-    let request = http.request(reqwest::Method::POST, "/scim/v2/Users").header("content-type", "application/scim+json");
+    let request =
+        http().request(reqwest::Method::POST, "/scim/v2/Users").header("content-type", "application/scim+json");
     assert_eq!(answer(request.body(reqwest::Body::wrap_stream(pieces))).await.status, 413);
 
     // Too many connections from one address: the ones beyond are closed at once.
