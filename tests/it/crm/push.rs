@@ -29,7 +29,7 @@ impl Job {
     }
 
     async fn push(&self, query: &str, lines: &[Value]) -> Answer {
-        let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let body = lines.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         self.text(query, &body).await
     }
 
