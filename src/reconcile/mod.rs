@@ -33,8 +33,11 @@ pub mod run;
 #[cfg(test)]
 mod run_tests;
 pub mod scope;
+mod settle;
 mod spool;
 mod survey;
+mod take;
+mod tell;
 pub mod why;
 mod world;
 mod write;
