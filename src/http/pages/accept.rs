@@ -77,7 +77,10 @@ pub async fn with_password(app: &App, hash: &[u8], password: SecretString) -> Re
 async fn set_password(app: &App, hash: &[u8], secret: &str) -> Result<String, Error> {
     let now = app.clock.now();
     let mut tx = app.db.write().await?;
-    let link = store::link::consume(&mut tx, hash, now).await?.ok_or(Error::Dead)?;
+    let Some(link) = store::link::consume(&mut tx, hash, now).await? else {
+        tx.commit().await?; // whoever used it first may not be durable yet, and the answer rests on that
+        return Err(Error::Dead);
+    };
     let person = match account(&mut tx, &link).await? {
         Some(person) if link.entity.is_some() => person,
         // An account with this address came into being meanwhile: it must be asked for its own password.
@@ -107,7 +110,10 @@ async fn set_password(app: &App, hash: &[u8], secret: &str) -> Result<String, Er
 pub async fn join(app: &App, hash: &[u8], who: EntityId) -> Result<String, Error> {
     let now = app.clock.now();
     let mut tx = app.db.write().await?;
-    let link = store::link::consume(&mut tx, hash, now).await?.ok_or(Error::Dead)?;
+    let Some(link) = store::link::consume(&mut tx, hash, now).await? else {
+        tx.commit().await?; // whoever used it first may not be durable yet, and the answer rests on that
+        return Err(Error::Dead);
+    };
     let person = account(&mut tx, &link).await?.filter(|person| person.id == who).ok_or(Error::Dead)?;
     let (cx, operator) = operator(app, &person)?;
     if let Some(target) = membership(&link) {
