@@ -1,4 +1,5 @@
-//! The two databases behind one face. Nothing outside this file and `group` knows which one it is.
+//! The two databases behind one face. Nothing outside this file and its parts (`bind`, `embedded`, `group`) knows which
+//! one it is.
 //!
 //! `write()` gives a transaction that leaves no trace when it is dropped; on SQLite those who write at the same moment
 //! share one durable COMMIT. `read()` gives a connection for reading, `snapshot()` one that sees a single moment.
@@ -12,13 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, Postgres};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, Postgres};
 use sqlx::query::Query;
-use sqlx::sqlite::{
-    Sqlite, SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{AssertSqlSafe, Executor as _, Transaction};
+use sqlx::sqlite::{Sqlite, SqliteArguments, SqlitePool};
+use sqlx::{Executor as _, Transaction};
 
+use super::bind::{postgres, sqlite};
 use super::group::Expect;
 pub use super::group::{Turn, Writer};
 use super::value::{Row, Value};
@@ -26,8 +26,6 @@ use crate::model::time::Millis;
 
 pub(super) type SqliteQuery = Query<'static, Sqlite, SqliteArguments>;
 
-/// `SQLite` files of ours carry this ("mstd"), so that a wrong file is refused instead of filled.
-const APPLICATION_ID: i64 = 0x6d73_7464;
 /// A COMMIT on PostgreSQL that has not answered by then has an unknown outcome (a vanished synchronous standby
 /// makes it hang, and `statement_timeout` does not fire).
 const LONGEST_COMMIT: Duration = Duration::from_secs(30);
@@ -112,7 +110,7 @@ pub enum Db {
 impl Db {
     pub async fn open(options: &Options) -> Result<Db, Error> {
         match options.file() {
-            Some(file) => open_sqlite(&file, options.connections).await,
+            Some(file) => super::embedded::open(&file, options.connections).await,
             None if options.url.starts_with("postgres:") || options.url.starts_with("postgresql:") => {
                 open_postgres(options).await
             }
@@ -201,86 +199,6 @@ impl Db {
             Db::Postgres(pool) => pool.close().await,
         }
     }
-}
-
-async fn open_sqlite(file: &Path, readers: u32) -> Result<Db, Error> {
-    refuse_network_file_system(file)?;
-    let unclean = std::fs::metadata(wal_of(file)).is_ok_and(|wal| wal.len() > 0);
-    let options = SqliteConnectOptions::new()
-        .filename(file)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        // NORMAL was measured to lose every acknowledged commit at power loss.
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        .busy_timeout(Duration::from_secs(5))
-        .pragma("temp_store", "memory")
-        .pragma("journal_size_limit", "67108864")
-        .statement_cache_capacity(256);
-    let writer = Writer::open(options.clone()).await?;
-    let read = SqlitePoolOptions::new()
-        .max_connections(readers.max(1))
-        .test_before_acquire(false)
-        .acquire_timeout(Duration::from_secs(30))
-        .connect_with(options.create_if_missing(false).read_only(true))
-        .await?;
-    let db = Db::Sqlite { write: writer, read, file: file.into() };
-    identify(&db, unclean).await?;
-    Ok(db)
-}
-
-/// Refuses a file of another program; after an unclean stop also a damaged one.
-async fn identify(db: &Db, unclean: bool) -> Result<(), Error> {
-    let Db::Sqlite { write, .. } = db else { return Ok(()) };
-    let mut read = db.read().await?;
-    let id: i64 = read.one("SELECT application_id FROM pragma_application_id", Vec::new()).await?.get(0)?;
-    let tables = "SELECT count(*) FROM sqlite_master WHERE type = 'table'";
-    let empty = read.one(tables, Vec::new()).await?.get::<i64>(0)? == 0;
-    if id != APPLICATION_ID && !(id == 0 && empty) {
-        return Err(Error::Schema("the file is a database of another program".to_owned()));
-    }
-    if empty && id == 0 {
-        let mark = format!("PRAGMA application_id = {APPLICATION_ID}");
-        write.clone().alone(sqlx::query(AssertSqlSafe(mark))).await?;
-    }
-    if unclean {
-        let verdict: String = read.one("SELECT quick_check FROM pragma_quick_check", Vec::new()).await?.get(0)?;
-        if verdict != "ok" {
-            return Err(Error::Schema(format!("the database file is damaged: {verdict}")));
-        }
-    }
-    Ok(())
-}
-
-fn wal_of(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push("-wal");
-    PathBuf::from(name)
-}
-
-/// WAL needs shared memory, which network file systems do not give: two hosts would corrupt the file.
-fn refuse_network_file_system(file: &Path) -> Result<(), Error> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let folder = folder.canonicalize().map_err(|error| Error::Url(format!("{}: {error}", folder.display())))?;
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    match file_system(&mounts, &folder) {
-        Some(kind) if matches!(kind, "nfs" | "nfs4" | "cifs" | "smb3" | "fuse.sshfs" | "ceph" | "9p") => {
-            Err(Error::Url(format!(
-                "{} lies on a network file system ({kind}); use a local disk or PostgreSQL",
-                file.display()
-            )))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The type of the file system that `folder` lies on, by the text of /proc/self/mountinfo.
-fn file_system<'a>(mounts: &'a str, folder: &Path) -> Option<&'a str> {
-    let mounted = mounts.lines().filter_map(|line| {
-        let (left, right) = line.split_once(" - ")?;
-        Some((left.split(' ').nth(4)?, right.split(' ').next()?))
-    });
-    mounted.filter(|(point, _)| folder.starts_with(point)).max_by_key(|(point, _)| point.len()).map(|(_, kind)| kind)
 }
 
 async fn open_postgres(options: &Options) -> Result<Db, Error> {
@@ -442,47 +360,6 @@ impl Session for Read {
     }
 }
 
-/// The one place that vouches for SQL texts: they are literals of this room or joined from such, never input.
-fn sqlite(sql: Sql, values: Vec<Value>) -> SqliteQuery {
-    counted(&sql, values.len());
-    let query = match sql {
-        Cow::Borrowed(sql) => sqlx::query(sql),
-        Cow::Owned(sql) => sqlx::query(AssertSqlSafe(sql)),
-    };
-    values.into_iter().fold(query, |query, value| match value {
-        Value::Text(text) => query.bind(text),
-        Value::Int(int) => query.bind(int),
-        Value::Bool(bool) => query.bind(bool),
-        Value::Bytes(bytes) => query.bind(bytes),
-    })
-}
-
-fn postgres(sql: Sql, values: Vec<Value>) -> Query<'static, Postgres, PgArguments> {
-    counted(&sql, values.len());
-    let query = match sql {
-        Cow::Borrowed(sql) => sqlx::query(sql),
-        Cow::Owned(sql) => sqlx::query(AssertSqlSafe(sql)),
-    };
-    values.into_iter().fold(query, |query, value| match value {
-        Value::Text(text) => query.bind(text),
-        Value::Int(int) => query.bind(int),
-        Value::Bool(bool) => query.bind(bool),
-        Value::Bytes(bytes) => query.bind(bytes),
-    })
-}
-
-/// SQLite takes a missing argument for NULL without a word, so debug builds count.
-fn counted(sql: &str, given: usize) {
-    if cfg!(debug_assertions) {
-        let wanted = sql.split('$').skip(1).map(|rest| {
-            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-            rest[..digits].parse::<usize>().unwrap_or(0)
-        });
-        let wanted = wanted.max().unwrap_or(0);
-        assert!(wanted == given, "{given} values for {wanted} placeholders: {sql}");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -565,12 +442,5 @@ mod tests {
         drop(connection);
         let refused = Db::open(&Options::new(format!("sqlite://{}", foreign.display()))).await;
         assert!(refused.err().unwrap().to_string().contains("another program"));
-    }
-
-    #[test]
-    fn network_file_systems_are_known_by_the_longest_mount() {
-        let mounts = "1 1 8:1 / / rw - ext4 /dev/a rw\n2 1 0:3 / /srv/share rw shared:1 - nfs4 host:/x rw\n";
-        assert_eq!(file_system(mounts, Path::new("/srv/share/db")), Some("nfs4"));
-        assert_eq!(file_system(mounts, Path::new("/srv/other")), Some("ext4"));
     }
 }

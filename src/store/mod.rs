@@ -4,9 +4,11 @@
 //! Never here: decisions (they are `model`'s and `reconcile`'s), the clock, the network.
 
 pub mod assertion;
+mod bind;
 pub mod credential;
 pub mod db;
 pub mod edge;
+mod embedded;
 pub mod entity;
 pub mod filter;
 mod group;

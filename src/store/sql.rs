@@ -11,9 +11,8 @@ use super::value::{Row, Value};
 pub const MOST: usize = 512;
 /// Lengths of lists; a shorter one is filled up with its last value.
 const LISTS: [usize; 6] = [1, 4, 16, 64, 256, MOST];
-/// Rows per INSERT. Not more: SQLite looks each placeholder up in the list of all, so that the time of a statement grows
-/// with the square of its values.
-const ROWS: [usize; 2] = [32, 16];
+/// Rows per INSERT.
+const ROWS: [usize; 3] = [128, 32, 16];
 /// So few rows are one statement, whatever their number: a call writes each table once.
 const FEW: usize = 16;
 

@@ -1,0 +1,86 @@
+//! From a text and its values to a statement of either database. Part of `db`: nobody else may call it, because it is the
+//! one place that vouches for SQL texts. They are literals of this room or joined from such; input is always bound.
+
+use std::borrow::Cow;
+
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::{PgArguments, Postgres};
+use sqlx::query::Query;
+
+use super::db::{Sql, SqliteQuery};
+use super::value::Value;
+
+/// The one place that vouches for SQL texts: they are literals of this room or joined from such, never input.
+pub(super) fn sqlite(sql: Sql, values: Vec<Value>) -> SqliteQuery {
+    counted(&sql, values.len());
+    let query = match sql {
+        Cow::Borrowed(sql) => sqlx::query(sql),
+        Cow::Owned(sql) if values.len() >= MANY => sqlx::query(AssertSqlSafe(unnamed(sql))),
+        Cow::Owned(sql) => sqlx::query(AssertSqlSafe(sql)),
+    };
+    values.into_iter().fold(query, |query, value| match value {
+        Value::Text(text) => query.bind(text),
+        Value::Int(int) => query.bind(int),
+        Value::Bool(bool) => query.bind(bool),
+        Value::Bytes(bytes) => query.bind(bytes),
+    })
+}
+
+pub(super) fn postgres(sql: Sql, values: Vec<Value>) -> Query<'static, Postgres, PgArguments> {
+    counted(&sql, values.len());
+    let query = match sql {
+        Cow::Borrowed(sql) => sqlx::query(sql),
+        Cow::Owned(sql) => sqlx::query(AssertSqlSafe(sql)),
+    };
+    values.into_iter().fold(query, |query, value| match value {
+        Value::Text(text) => query.bind(text),
+        Value::Int(int) => query.bind(int),
+        Value::Bool(bool) => query.bind(bool),
+        Value::Bytes(bytes) => query.bind(bytes),
+    })
+}
+
+/// From so many values on it pays to leave the names of placeholders out.
+const MANY: usize = 32;
+
+/// `$1, $2 ..` as `?, ? ..`, where they stand in order and each once. SQLite searches the list of all names for each
+/// name, so that the time of a statement would grow with the square of its values.
+fn unnamed(sql: String) -> String {
+    let mut out = String::with_capacity(sql.len());
+    let mut pieces = sql.split('$');
+    out.push_str(pieces.next().unwrap_or_default());
+    for (number, piece) in (1_usize..).zip(pieces) {
+        let digits = piece.bytes().take_while(u8::is_ascii_digit).count();
+        if piece[..digits].parse() != Ok(number) {
+            return sql;
+        }
+        out.push('?');
+        out.push_str(&piece[digits..]);
+    }
+    out
+}
+
+/// SQLite takes a missing argument for NULL without a word, so debug builds count.
+fn counted(sql: &str, given: usize) {
+    if cfg!(debug_assertions) {
+        let wanted = sql.split('$').skip(1).map(|rest| {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            rest[..digits].parse::<usize>().unwrap_or(0)
+        });
+        let wanted = wanted.max().unwrap_or(0);
+        assert!(wanted == given, "{given} values for {wanted} placeholders: {sql}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unnamed;
+
+    #[test]
+    fn placeholders_lose_their_names_only_where_they_stand_in_order() {
+        assert_eq!(unnamed("VALUES ($1, $2), ($3, $4)".to_owned()), "VALUES (?, ?), (?, ?)");
+        for other in ["a = $1 OR b = $1", "a = $2 AND b = $1", "a = '$' || $1"] {
+            assert_eq!(unnamed(other.to_owned()), other);
+        }
+    }
+}

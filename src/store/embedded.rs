@@ -1,0 +1,105 @@
+//! Opening the embedded database: what must hold of its file before anything is read or written. Part of `db`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::AssertSqlSafe;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+use super::db::{Db, Error, Session as _};
+use super::group::Writer;
+
+/// SQLite files of ours carry this ("mstd"), so that a wrong file is refused instead of filled.
+const APPLICATION_ID: i64 = 0x6d73_7464;
+
+pub(super) async fn open(file: &Path, readers: u32) -> Result<Db, Error> {
+    refuse_network_file_system(file)?;
+    let unclean = std::fs::metadata(wal_of(file)).is_ok_and(|wal| wal.len() > 0);
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // NORMAL was measured to lose every acknowledged commit at power loss.
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(5))
+        .pragma("temp_store", "memory")
+        .pragma("journal_size_limit", "67108864")
+        .statement_cache_capacity(256);
+    let writer = Writer::open(options.clone()).await?;
+    let read = SqlitePoolOptions::new()
+        .max_connections(readers.max(1))
+        .test_before_acquire(false)
+        .acquire_timeout(Duration::from_secs(30))
+        .connect_with(options.create_if_missing(false).read_only(true))
+        .await?;
+    let db = Db::Sqlite { write: writer, read, file: file.into() };
+    identify(&db, unclean).await?;
+    Ok(db)
+}
+
+/// Refuses a file of another program; after an unclean stop also a damaged one.
+async fn identify(db: &Db, unclean: bool) -> Result<(), Error> {
+    let Db::Sqlite { write, .. } = db else { return Ok(()) };
+    let mut read = db.read().await?;
+    let id: i64 = read.one("SELECT application_id FROM pragma_application_id", Vec::new()).await?.get(0)?;
+    let tables = "SELECT count(*) FROM sqlite_master WHERE type = 'table'";
+    let empty = read.one(tables, Vec::new()).await?.get::<i64>(0)? == 0;
+    if id != APPLICATION_ID && !(id == 0 && empty) {
+        return Err(Error::Schema("the file is a database of another program".to_owned()));
+    }
+    if empty && id == 0 {
+        let mark = format!("PRAGMA application_id = {APPLICATION_ID}");
+        write.clone().alone(sqlx::query(AssertSqlSafe(mark))).await?;
+    }
+    if unclean {
+        let verdict: String = read.one("SELECT quick_check FROM pragma_quick_check", Vec::new()).await?.get(0)?;
+        if verdict != "ok" {
+            return Err(Error::Schema(format!("the database file is damaged: {verdict}")));
+        }
+    }
+    Ok(())
+}
+
+fn wal_of(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push("-wal");
+    PathBuf::from(name)
+}
+
+/// WAL needs shared memory, which network file systems do not give: two hosts would corrupt the file.
+fn refuse_network_file_system(file: &Path) -> Result<(), Error> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder.canonicalize().map_err(|error| Error::Url(format!("{}: {error}", folder.display())))?;
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    match file_system(&mounts, &folder) {
+        Some(kind) if matches!(kind, "nfs" | "nfs4" | "cifs" | "smb3" | "fuse.sshfs" | "ceph" | "9p") => {
+            Err(Error::Url(format!(
+                "{} lies on a network file system ({kind}); use a local disk or PostgreSQL",
+                file.display()
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The type of the file system that `folder` lies on, by the text of /proc/self/mountinfo.
+fn file_system<'a>(mounts: &'a str, folder: &Path) -> Option<&'a str> {
+    let mounted = mounts.lines().filter_map(|line| {
+        let (left, right) = line.split_once(" - ")?;
+        Some((left.split(' ').nth(4)?, right.split(' ').next()?))
+    });
+    mounted.filter(|(point, _)| folder.starts_with(point)).max_by_key(|(point, _)| point.len()).map(|(_, kind)| kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn network_file_systems_are_known_by_the_longest_mount() {
+        let mounts = "1 1 8:1 / / rw - ext4 /dev/a rw\n2 1 0:3 / /srv/share rw shared:1 - nfs4 host:/x rw\n";
+        assert_eq!(file_system(mounts, Path::new("/srv/share/db")), Some("nfs4"));
+        assert_eq!(file_system(mounts, Path::new("/srv/other")), Some("ext4"));
+    }
+}
