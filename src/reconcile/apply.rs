@@ -148,7 +148,7 @@ pub async fn block(
         return Ok(None);
     }
     let at = cx.clock.now();
-    let held = assertions.iter().any(|assertion| !assertion.ended);
+    let held = cx.policies.hold(assertions.iter());
     let active = held && !blocked && derive(before.kind, &before.doc).active != Some(false);
     let now = Entity { blocked, active, version: before.version + 1, modified: at, ..before.clone() };
     let ordered_at = derive(now.kind, &now.doc).ordered_at;

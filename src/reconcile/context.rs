@@ -9,6 +9,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::clock::Clock;
 use crate::model::catalogue::Catalogue;
+use crate::model::document::Document;
+use crate::model::entity::Assertion;
 use crate::model::id::RunId;
 use crate::model::profile::Profiles;
 use crate::model::source::{SourceKind, SourcePolicy};
@@ -106,6 +108,18 @@ impl Policies {
     /// Sorts sayings: the most believed first, equal ones by name. A source that left the configuration comes last.
     pub fn rank<'a>(&self, name: &'a str) -> (Reverse<i64>, &'a str) {
         (Reverse(self.get(name).map_or(i64::MIN, |policy| policy.priority)), name)
+    }
+
+    /// Whether somebody holds the thing of which these assertions speak. The operator's word about somebody whom another
+    /// source brought is a remark and no hold: who left the directory must not stay because a name was once corrected by
+    /// hand.
+    pub fn hold<'a>(&self, assertions: impl Iterator<Item = &'a Assertion> + Clone) -> bool {
+        let operator =
+            |said: &Assertion| self.get(&said.source).is_some_and(|policy| policy.kind == SourceKind::Operator);
+        // A source that only said "gone" did not bring it.
+        let brought =
+            assertions.clone().any(|said| !operator(said) && !said.doc.as_ref().is_some_and(Document::is_empty));
+        assertions.filter(|said| !said.ended).any(|said| !(brought && operator(said)))
     }
 
     /// Whether some source may point at things by their values, so that a new value can be waited for.

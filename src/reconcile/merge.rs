@@ -18,8 +18,8 @@ pub fn settle(thing: &mut Thing, cx: &Context, source: &SourcePolicy) -> Result<
         let hold = &thing.holds[*at].now;
         (cx.policies.rank(&hold.source), hold.key.as_str())
     });
-    let dead = thing.fate == Fate::DeleteForAll || (order.is_empty() && thing.fate == Fate::Delete);
-    let held = !order.is_empty();
+    let held = cx.policies.hold(thing.holds.iter().map(|hold| &hold.now));
+    let dead = thing.fate == Fate::DeleteForAll || (!held && thing.fate == Fate::Delete);
     let doc = if held && !dead { merged(thing, &order, cx) } else { thing.now.doc.clone() };
     keep_sayings(thing, &order, &doc);
     let derived = derive(thing.now.kind, &doc);

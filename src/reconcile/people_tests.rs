@@ -256,3 +256,29 @@ async fn protected_accounts_are_touched_by_no_source_that_may_not() {
     })
     .await;
 }
+
+/// A correction by hand is a remark about somebody whom the directory brought. It must not keep a leaver's account alive.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r71_a_remark_of_the_operator_keeps_nobody_whom_the_directory_let_go() {
+    both(|db| async move {
+        let world = World::new(db);
+        let id = world.one("ldap", user("k1", "eva")).await;
+        let mut remark = says(Kind::User, &id.to_string(), json!({"title": "Dr"}));
+        remark.write = Write::Merge;
+        assert_eq!(world.one("operator", remark).await, id);
+        assert!(world.get(id).await.active);
+        let gone = world.gone("ldap", Kind::User, "k1").await;
+        assert_eq!(gone.changes[0].op, Op::Disable);
+        assert!(!world.get(id).await.active);
+        world.one("ldap", user("k1", "eva")).await;
+        let back = world.get(id).await;
+        assert!(back.active && back.doc["title"] == json!("Dr"), "the remark stays for the day of the return");
+
+        // Whom the operator made, nobody else can end by saying so.
+        let key = world.cx.clock.entity_id().to_string();
+        let own = world.one("operator", user(&key, "own")).await;
+        world.gone("idp", Kind::User, &own.to_string()).await;
+        assert!(world.get(own).await.active);
+    })
+    .await;
+}

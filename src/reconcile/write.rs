@@ -43,7 +43,8 @@ fn row_changed(thing: &Thing) -> bool {
 
 async fn entities(tx: &mut Tx, batch: &Batch<'_>, things: &[&Thing], touched: &mut Touched) -> Result<(), Error> {
     fn stored<'t>(thing: &'t Thing, batch: &Batch<'_>) -> Stored<'t> {
-        let gone = thing.now.state == State::Tombstone || thing.holds.iter().all(|hold| hold.now.ended);
+        let gone =
+            thing.now.state == State::Tombstone || !batch.cx.policies.hold(thing.holds.iter().map(|hold| &hold.now));
         let ordered_at = match thing.now.kind {
             Kind::Ticket | Kind::Device | Kind::Session => derive(thing.now.kind, &thing.now.doc).ordered_at,
             _ => None,

@@ -30,6 +30,9 @@ pub(super) type SqliteQuery = Query<'static, Sqlite, SqliteArguments>;
 /// makes it hang, and `statement_timeout` does not fire).
 const LONGEST_COMMIT: Duration = Duration::from_secs(30);
 
+/// How often rows that are being locked may turn out to be more than before.
+const MOST_LOCKINGS: usize = 5;
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("database: {0}")]
@@ -297,12 +300,30 @@ impl Tx {
 
     /// Rows on which a write will rest: on PostgreSQL they are locked till the end (`FOR UPDATE`), on SQLite there is one
     /// writer anyway. Order by id, so that two transactions lock in the same order. `sql` must be a plain SELECT.
+    ///
+    /// A statement that waited for a lock sees the locked row as it is now, but its neighbours in a join as they were when
+    /// it began. So what was locked is read once more, until nobody new appears.
     pub fn lock(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Answer<'_, Vec<Row>> {
         let sql = sql.into();
-        match self {
-            Tx::Sqlite(_) => self.ask(sql, values),
-            Tx::Postgres(_) => self.ask(format!("{sql} FOR UPDATE").into(), values),
-        }
+        Box::pin(async move {
+            if matches!(self, Tx::Sqlite(_)) {
+                return self.ask(sql, values).await;
+            }
+            let locking = format!("{sql} FOR UPDATE");
+            let mut rows = self.all(locking.clone(), values.clone()).await?;
+            for _ in 0..MOST_LOCKINGS {
+                if rows.is_empty() {
+                    break;
+                }
+                let again = self.all(locking.clone(), values.clone()).await?;
+                let settled = again.len() == rows.len();
+                rows = again;
+                if settled {
+                    break;
+                }
+            }
+            Ok(rows)
+        })
     }
 }
 
@@ -436,7 +457,7 @@ mod tests {
         assert!(Db::open(&Options::new(format!("sqlite://{}", copy.display()))).await.is_ok());
 
         let foreign = folder.path().join("foreign.db");
-        let other = SqliteConnectOptions::new().filename(&foreign).create_if_missing(true);
+        let other = sqlx::sqlite::SqliteConnectOptions::new().filename(&foreign).create_if_missing(true);
         let mut connection = sqlx::ConnectOptions::connect(&other).await.unwrap();
         connection.execute("CREATE TABLE mine (a TEXT)").await.unwrap();
         drop(connection);
