@@ -47,7 +47,7 @@ fn every_fault_of_a_configuration_is_told_at_once_with_exit_78() {
         assert!(!done.stderr.contains("hunter2"), "{done:?}");
     }
     assert_eq!(cli(&file, &[], &["no-such-command"]).code, 64);
-    let done = cli(&file, &[("MUSTERD__SERVER__LISTEN".to_owned(), "127.0.0.1:1".to_owned())], &["check", "--json"]);
+    let done = cli(&file, &[("MUSTERD__SERVER__LISTEN", "127.0.0.1:1")], &["check", "--json"]);
     let told: serde_json::Value = serde_json::from_str(&done.stdout).expect("JSON");
     assert_eq!(told["faults"].as_array().map(Vec::len), Some(2), "{told}");
 }
@@ -281,8 +281,7 @@ async fn commands_go_to_the_daemon_and_two_writers_never_meet() {
     std::fs::remove_file(&socket).expect("removed");
     let done = daemon.cli(&["token", "list"]);
     assert!(done.code == 1 && done.stderr.contains("locked"), "{done:?}");
-    let second =
-        cli(&daemon.config_file(), &[("MUSTERD__SERVER__LISTEN".to_owned(), "127.0.0.1:0".to_owned())], &["serve"]);
+    let second = cli(&daemon.config_file(), &[("MUSTERD__SERVER__LISTEN", "127.0.0.1:0")], &["serve"]);
     assert!(second.code == 1 && second.stderr.contains("another musterd"), "{second:?}");
 
     daemon.process().stop();

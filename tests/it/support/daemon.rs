@@ -66,7 +66,7 @@ impl Daemon {
 
     /// Runs a command of the CLI beside the daemon: `daemon.cli(&["plan", "hq", "--json"])`.
     pub fn cli(&self, arguments: &[&str]) -> Done {
-        cli(&self.config_file(), arguments)
+        cli(&self.config_file(), &[], arguments)
     }
 
     /// A bearer token of a source with scopes such as `scim`, made by the CLI as an operator would make it.
@@ -176,10 +176,10 @@ pub struct Done {
 }
 
 /// The CLI with a configuration file, with or without a daemon beside it.
-pub fn cli(config: &Path, arguments: &[&str]) -> Done {
+pub fn cli(config: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Done {
     let mut command = musterd(config, &[]);
-    let Output { status, stdout, stderr } =
-        command.args(arguments).stdin(Stdio::null()).output().expect("the binary was built");
+    command.envs(environment.iter().copied()).args(arguments);
+    let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().expect("the binary was built");
     Done {
         code: status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&stdout).into_owned(),
