@@ -171,7 +171,7 @@ impl<'a> Section<'a> {
 
     /// A span of time: `500ms`, `30s`, `5m`, `12h`, `7d`. Never zero.
     pub fn duration(&self, key: &str, default: Duration) -> Duration {
-        self.duration_within(key, Duration::from_millis(1)..=Duration::from_secs(3660 * 86_400), default)
+        self.duration_within(key, Duration::from_millis(1)..=Duration::from_hours(3660 * 24), default)
     }
 
     pub fn duration_within(&self, key: &str, range: RangeInclusive<Duration>, default: Duration) -> Duration {

@@ -97,7 +97,7 @@ async fn free_port() -> anyhow::Result<SocketAddr> {
 
 /// A password for the parts of this stage to know each other by.
 fn secret(clock: &Clock) -> String {
-    clock.random::<16>().iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:032x}", u128::from_be_bytes(clock.random()))
 }
 
 /// A file for its owner only: the configuration reader refuses secrets that others can read.

@@ -53,7 +53,7 @@ async fn limit(State(app): State<App>, request: Request, next: Next) -> Response
     }
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     let answer = next.run(request.map(|body| Body::new(Limited::new(body, most))));
-    let time = if streams { Duration::from_secs(24 * 3600) } else { limits.request_timeout };
+    let time = if streams { Duration::from_hours(24) } else { limits.request_timeout };
     match tokio::time::timeout(time, answer).await {
         Ok(response) => response,
         Err(_) => Problem::unavailable("a request took longer than server.limits.request_timeout").into_response(),

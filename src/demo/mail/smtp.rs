@@ -16,7 +16,7 @@ use super::{Caught, Does, Mail, Moment, Script};
 const LONGEST_LINE: u64 = 4096;
 const LONGEST_MAIL: usize = 4 << 20;
 /// A silent client is left.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(super) struct Server {
     pub tls: Option<TlsAcceptor>,

@@ -247,10 +247,10 @@ async fn swap_totp(app: &App, caller: &Caller, person: &Entity, new: Option<Totp
         tx.commit().await?;
         Ok::<bool, crate::reconcile::Error>(first)
     };
-    match done.await.map_err(Problem::internal)? {
-        true => Ok(()),
-        false => Err(Problem::conflict("changed_meanwhile", "the second factor was changed by somebody else")),
+    if !done.await.map_err(Problem::internal)? {
+        return Err(Problem::conflict("changed_meanwhile", "the second factor was changed by somebody else"));
     }
+    Ok(())
 }
 
 /// The journal says what kind of thing happened, never the secret.
