@@ -211,7 +211,7 @@ async fn open_postgres(options: &Options) -> Result<Db, Error> {
         .test_before_acquire(false)
         .acquire_timeout(Duration::from_secs(30))
         // A pool must not stay with a demoted primary.
-        .max_lifetime(Duration::from_secs(300))
+        .max_lifetime(Duration::from_mins(5))
         .after_connect(|connection, _| {
             Box::pin(async move {
                 let standby: bool =

@@ -53,7 +53,7 @@ fn tokens(daemon: &Daemon) -> (Http, Http) {
 }
 
 async fn push(http: &Http, source: &str, lines: &[Value]) -> Answer {
-    let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let body = lines.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     let path = format!("/api/v1/sources/{source}/records");
     http.send_text(Method::POST, &path, "application/x-ndjson", body).await
 }
