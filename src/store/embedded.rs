@@ -12,6 +12,12 @@ use super::group::Writer;
 /// SQLite files of ours carry this ("mstd"), so that a wrong file is refused instead of filled.
 const APPLICATION_ID: i64 = 0x6d73_7464;
 
+/// Pages that the writer keeps, in KiB (negative says so). Indexes over random values touch pages all over the file: with
+/// less, a long run reads them again and again and writes them to the log before their time.
+const CACHE: &str = "-16384";
+/// Pages in the log before the writer moves them into the file: the more, the fewer times one page is moved.
+const LOG: &str = "4096";
+
 pub(super) async fn open(file: &Path, readers: u32) -> Result<Db, Error> {
     refuse_network_file_system(file)?;
     let unclean = std::fs::metadata(wal_of(file)).is_ok_and(|wal| wal.len() > 0);
@@ -26,7 +32,7 @@ pub(super) async fn open(file: &Path, readers: u32) -> Result<Db, Error> {
         .pragma("temp_store", "memory")
         .pragma("journal_size_limit", "67108864")
         .statement_cache_capacity(256);
-    let writer = Writer::open(options.clone()).await?;
+    let writer = Writer::open(options.clone().pragma("cache_size", CACHE).pragma("wal_autocheckpoint", LOG)).await?;
     let read = SqlitePoolOptions::new()
         .max_connections(readers.max(1))
         .test_before_acquire(false)

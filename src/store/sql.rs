@@ -12,7 +12,7 @@ pub const MOST: usize = 512;
 /// Lengths of lists; a shorter one is filled up with its last value.
 const LISTS: [usize; 6] = [1, 4, 16, 64, 256, MOST];
 /// Rows per INSERT.
-const ROWS: [usize; 3] = [128, 32, 16];
+const ROWS: [usize; 3] = [250, 64, 16];
 /// So few rows are one statement, whatever their number: a call writes each table once.
 const FEW: usize = 16;
 
