@@ -276,6 +276,10 @@ async fn arrivals(tx: &mut Tx, batch: &Batch<'_>, things: &[&Thing], touched: &m
     if by_target.is_empty() {
         return Ok(());
     }
+    // Most long reads leave nothing waiting: one question instead of thousands.
+    if by_target.len() > store::sql::MOST && !store::edge::any_waits(tx).await? {
+        return Ok(());
+    }
     let texts: Vec<&str> = by_target.keys().map(String::as_str).collect();
     let mut waiting = store::edge::waiting_for(tx, &texts).await?;
     // A key or an alias means something only in the mouth of its own source.

@@ -103,6 +103,12 @@ pub async fn to_any(session: &mut impl Session, to: &[EntityId]) -> Result<Vec<E
     Ok(found)
 }
 
+/// Whether any row waits for its far end.
+pub async fn any_waits(session: &mut impl Session) -> Result<bool, Error> {
+    const SQL: &str = "SELECT 1 FROM edge WHERE to_id IS NULL LIMIT 1";
+    Ok(session.optional(SQL, Vec::new()).await?.is_some())
+}
+
 /// The rows that wait for one of these targets.
 pub async fn waiting_for(session: &mut impl Session, targets: &[&str]) -> Result<Vec<Edge>, Error> {
     let mut found = Vec::new();
