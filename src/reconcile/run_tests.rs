@@ -324,6 +324,13 @@ async fn b04_why_names_source_run_and_time_and_who_is_not_heard() {
     .await;
 }
 
+/// Seconds of processor that this process has used.
+fn cpu() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let (_, after) = stat.rsplit_once(')').unwrap();
+    after.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<f64>().unwrap() / 100.0).sum()
+}
+
 /// How fast, and in how much memory. Run by hand: `MUSTERD_LONG=1 cargo test --release --lib -- speed --nocapture`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn speed_of_a_first_run() {
@@ -336,7 +343,12 @@ async fn speed_of_a_first_run() {
     for _ in 0..2 {
         let started = std::time::Instant::now();
         let report = sync(&world, people(0..many)).await;
-        println!("{many} people: {:?} {:?}", started.elapsed(), report.counts);
+        println!(
+            "{many} people: {:?}, {} s of processor since the start, {:?}",
+            started.elapsed(),
+            cpu(),
+            report.counts
+        );
         assert_eq!(report.state, End::Done);
     }
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
