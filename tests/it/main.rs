@@ -8,6 +8,7 @@ mod conformance;
 mod crash;
 mod crm;
 mod daemon;
+mod demo;
 mod engine;
 mod ldap;
 mod licences;
