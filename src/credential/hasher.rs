@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn r03_only_argon2id_hashes_come_out_and_spellings_are_one() {
+    async fn r3_only_argon2id_hashes_come_out_and_spellings_are_one() {
         let hasher = hasher(Cost::tiny());
         let stored = hasher.hash(secret("tichá voda")).await.unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{stored}");
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn r02_nobody_and_nonsense_are_refused() {
+    async fn r2_nobody_and_nonsense_are_refused() {
         let hasher = hasher(Cost::tiny());
         let absurd =
             "$argon2id$v=19$m=4194304,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$8fW2dWdHHqEkqWNR3r2sk0UJz9jZDN8xvmWEKMYJrfo";

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn r02_r71_the_other_realm_and_a_blocked_account_read_like_a_wrong_password() {
+    async fn r2_r71_the_other_realm_and_a_blocked_account_read_like_a_wrong_password() {
         both(|db| async move {
             let (app, id) = app(db, false).await;
             assert_eq!(ask(&app, Realm::Agent, "right", None).await, "ok false");

@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a07_mail_goes_out_over_starttls_with_its_headers() {
+    async fn a7_mail_goes_out_over_starttls_with_its_headers() {
         let server = server(Options::default()).await;
         let transport = server.transport("");
         let mut session = transport.open().await.map_err(|error| error.clone()).unwrap();

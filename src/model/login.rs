@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn r06_a_login_from_the_title() {
+    fn r6_a_login_from_the_title() {
         let from = |title| base(Generator::Title, Names { title, ..Names::default() });
         assert_eq!(from("Eva Žižková"), "eva.zizkova");
         assert_eq!(from("  Dr.  Jan  O'Hara-Łoś "), "dr.jan.ohara.los");
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn r06_collisions_are_numbered() {
+    fn r6_collisions_are_numbered() {
         let taken = |login: &str| matches!(login, "eva.nova" | "eva.nova2");
         let names = Names { title: "Eva Nová", ..Names::default() };
         assert_eq!(propose(Generator::Title, names, taken), "eva.nova3");

@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn r04_all_missing_fields_are_named_at_once() {
+    fn r4_all_missing_fields_are_named_at_once() {
         let Value::Object(doc) = json!({"userName": "eva", "name": {"givenName": " "}, "emails": []}) else {
             unreachable!()
         };

@@ -123,7 +123,7 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b05_what_is_said_again_writes_nothing() {
+async fn b5_what_is_said_again_writes_nothing() {
     both(|db| async move {
         let world = World::new(db);
         let first = world.apply("ldap", vec![present(user("k1", "eva"))]).await;

@@ -159,7 +159,7 @@ async fn compare(world: &World, model: &Model, step: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b05_the_store_ends_where_the_model_ends_and_saying_it_again_writes_nothing() {
+async fn b5_the_store_ends_where_the_model_ends_and_saying_it_again_writes_nothing() {
     both(|db| async move {
         let mut policies: Vec<_> = SOURCES
             .iter()
@@ -191,7 +191,7 @@ async fn b05_the_store_ends_where_the_model_ends_and_saying_it_again_writes_noth
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn b08_eight_writers_at_once_lose_nothing_and_make_nobody_twice() {
+async fn b8_eight_writers_at_once_lose_nothing_and_make_nobody_twice() {
     both(|db| async move {
         let world = std::sync::Arc::new(World::new(db));
         let tasks: Vec<_> = (0..8)

@@ -30,7 +30,7 @@ fn by_email(name: &str, kind: SourceKind) -> SourcePolicy {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r01_realms_never_meet() {
+async fn r1_realms_never_meet() {
     both(|db| async move {
         let world = World::new(db);
         let agent = world.one("ldap", user("k1", "eva")).await;
@@ -45,7 +45,7 @@ async fn r01_realms_never_meet() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r05_too_little_from_a_source_is_kept_incomplete_and_refused_from_an_operator() {
+async fn r5_too_little_from_a_source_is_kept_incomplete_and_refused_from_an_operator() {
     both(|db| async move {
         let world = World::new(db);
         let applied = world.apply("ldap", vec![present(says(Kind::User, "k1", json!({"userName": "eva"})))]).await;
@@ -66,7 +66,7 @@ async fn r05_too_little_from_a_source_is_kept_incomplete_and_refused_from_an_ope
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r08_a_clients_login_never_changes_after_creation() {
+async fn r8_a_clients_login_never_changes_after_creation() {
     both(|db| async move {
         let world = World::new(db);
         let id = world.one("ldap", client("k1", "firma", Some("Firma"))).await;
@@ -176,7 +176,7 @@ async fn r71_the_operators_block_is_lifted_by_no_source() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b02_calls_that_take_away_are_counted_over_an_hour() {
+async fn b2_calls_that_take_away_are_counted_over_an_hour() {
     both(|db| async move {
         let world = World::new(db);
         let mut keys = Vec::new();
@@ -210,7 +210,7 @@ async fn b02_calls_that_take_away_are_counted_over_an_hour() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b04_who_is_overruled_is_told_and_what_is_joined_is_joined() {
+async fn b4_who_is_overruled_is_told_and_what_is_joined_is_joined() {
     both(|db| async move {
         let mut policies: Vec<SourcePolicy> =
             vec![policy("ldap", SourceKind::Ldap, 20), policy("idp", SourceKind::Scim, 10)];

@@ -89,7 +89,7 @@ fn files(db: &Db) -> Option<(Vec<u8>, Vec<u8>)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b01_a_plan_writes_nothing_and_a_sync_does_exactly_that() {
+async fn b1_a_plan_writes_nothing_and_a_sync_does_exactly_that() {
     both(|db| async move {
         let world = World::new(db);
         sync(&world, people(0..650)).await;
@@ -146,7 +146,7 @@ async fn b01_a_plan_writes_nothing_and_a_sync_does_exactly_that() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b05_a_second_run_writes_nothing_but_the_status_line() {
+async fn b5_a_second_run_writes_nothing_but_the_status_line() {
     both(|db| async move {
         let world = World::new(db);
         let mut records = people(0..30);
@@ -171,7 +171,7 @@ async fn b05_a_second_run_writes_nothing_but_the_status_line() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b02_an_incomplete_read_removes_nobody_and_changes_nothing() {
+async fn b2_an_incomplete_read_removes_nobody_and_changes_nothing() {
     both(|db| async move {
         let world = World::new(db);
         sync(&world, people(0..30)).await;
@@ -200,7 +200,7 @@ async fn b02_an_incomplete_read_removes_nobody_and_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b02_what_cannot_be_read_counts_as_present() {
+async fn b2_what_cannot_be_read_counts_as_present() {
     both(|db| async move {
         let world = World::new(db);
         sync(&world, people(0..30)).await;
@@ -218,7 +218,7 @@ async fn b02_what_cannot_be_read_counts_as_present() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b02_a_guarded_run_is_held_whole_and_approved_as_it_was() {
+async fn b2_a_guarded_run_is_held_whole_and_approved_as_it_was() {
     both(|db| async move {
         let world = World::new(db);
         sync(&world, people(0..30)).await;
@@ -261,7 +261,7 @@ async fn b02_a_guarded_run_is_held_whole_and_approved_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b02_members_and_deactivations_are_losses_too() {
+async fn b2_members_and_deactivations_are_losses_too() {
     both(|db| async move {
         let world = World::new(db);
         sync(&world, people(0..30)).await;
@@ -301,7 +301,7 @@ async fn a_login_that_leaves_with_its_owner_goes_to_the_next_in_one_run() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b04_why_names_source_run_and_time_and_who_is_not_heard() {
+async fn b4_why_names_source_run_and_time_and_who_is_not_heard() {
     both(|db| async move {
         let world = World::new(db);
         let run = sync(&world, people(0..1)).await.run.unwrap();

@@ -90,7 +90,7 @@ mod tests {
                           modified, doc) VALUES ($1, 'user', 'client', 'eva', true, false, 'live', 32, 1, 0, 0, '{}')";
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn r02_logins_are_found_within_their_realm_and_codes_are_used_once() {
+    async fn r2_logins_are_found_within_their_realm_and_codes_are_used_once() {
         both(|db| async move {
             let id: EntityId = "0198c0de-7a11-7abc-8def-0123456789ab".parse().unwrap();
             let mut tx = db.write().await.unwrap();

@@ -118,7 +118,7 @@ impl Desk {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r91_r64_r02_a_new_person_of_a_source_is_invited_and_can_log_in() {
+async fn r91_r64_r2_a_new_person_of_a_source_is_invited_and_can_log_in() {
     both(|which| async move {
         let desk = desk(which, "").await;
         push(

@@ -199,7 +199,7 @@ async fn r53_a_company_narrows_the_list_and_the_check() {
 }
 
 #[tokio::test]
-async fn r04_r06_r08_the_operator_creates_clients() {
+async fn r4_r6_r8_the_operator_creates_clients() {
     both(async |which| {
         let desk = Desk::open(which).await;
         let refused = desk.api.post("/api/v1/users", &json!({"realm": "client", "attributes": {}})).await;
