@@ -3,6 +3,7 @@
 
 mod notify;
 pub mod operate;
+pub mod probe;
 mod reload;
 
 use std::path::{Path, PathBuf};

@@ -3,9 +3,8 @@
 use serde_json::json;
 
 use super::refuse;
-use crate::app::Origin;
 use crate::app::operate::Exit;
-use crate::tasks::poll;
+use crate::app::{Origin, probe};
 
 pub async fn check(origin: &Origin, json: bool) -> Exit {
     let config = match origin.load() {
@@ -23,19 +22,19 @@ pub async fn check(origin: &Origin, json: bool) -> Exit {
         }
         Err(refused) => return refuse(&refused),
     };
-    let directories = poll::probe(&config).await;
-    let exit = if directories.iter().all(|(_, answer)| answer.is_ok()) { Exit::Fine } else { Exit::Failed };
+    let answers = probe::all(&config).await;
+    let exit = if answers.iter().all(|(_, answer)| answer.is_ok()) { Exit::Fine } else { Exit::Failed };
     if json {
         let told = |(name, answer): &(String, Result<String, String>)| match answer {
             Ok(url) => (name.clone(), json!({"reached": url})),
             Err(reason) => (name.clone(), json!({"error": reason})),
         };
-        let directories: serde_json::Map<_, _> = directories.iter().map(told).collect();
+        let connections: serde_json::Map<_, _> = answers.iter().map(told).collect();
         let sources: Vec<_> = config.sources.keys().collect();
-        println!("{}", json!({"faults": [], "sources": sources, "directories": directories}));
+        println!("{}", json!({"faults": [], "sources": sources, "connections": connections}));
     } else {
         println!("the configuration is right: store {}, {} sources", config.store.shown, config.sources.len());
-        for (name, answer) in directories {
+        for (name, answer) in answers {
             match answer {
                 Ok(url) => println!("  {name}: {url} answers"),
                 Err(reason) => println!("  {name}: {reason}"),

@@ -1,0 +1,48 @@
+//! Whether everything answers that the configuration points at: store, directories, mail server. For `check`; it writes
+//! nothing and reads no people. All are asked, whatever the first says.
+
+use secrecy::ExposeSecret as _;
+
+use crate::config::Config;
+use crate::mail::Transport;
+use crate::store::{Db, Options, migrate};
+use crate::tasks::poll;
+
+/// Its name, and what answered or why nothing did.
+pub type Answer = (String, Result<String, String>);
+
+pub async fn all(config: &Config) -> Vec<Answer> {
+    let mut all = vec![("store".to_owned(), store(config).await)];
+    all.extend(poll::probe(config).await);
+    if let Some(host) = &config.mail.host {
+        all.push(("mail".to_owned(), mail(config).await.map(|()| format!("{host}:{}", config.mail.port))));
+    }
+    all
+}
+
+/// An embedded database that does not exist yet is fine where its folder does: it is made by the first start.
+async fn store(config: &Config) -> Result<String, String> {
+    let options = Options::new(config.store.url.expose_secret());
+    let shown = config.store.shown.clone();
+    if let Some(file) = options.file() {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        return match folder.is_none_or(std::path::Path::is_dir) {
+            true => Ok(shown),
+            false => Err(format!("{shown}: its folder does not exist")),
+        };
+    }
+    let db = Db::open(&options).await.map_err(|error| format!("{shown}: {error}"))?;
+    let current = migrate::is_current(&db).await;
+    db.close().await;
+    match current {
+        Ok(true) => Ok(shown),
+        Ok(false) => Ok(format!("{shown} (migrations are due: the next start applies them)")),
+        Err(error) => Err(format!("{shown}: {error}")),
+    }
+}
+
+async fn mail(config: &Config) -> Result<(), String> {
+    let transport = Transport::new(&config.mail).map_err(|error| error.to_string())?;
+    transport.open().await?.close().await;
+    Ok(())
+}
