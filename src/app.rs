@@ -67,6 +67,14 @@ pub async fn open(config: &Config, clock: &Clock) -> Result<Opened, Error> {
     for name in db.migrate(clock.now()).await? {
         tracing::info!(name, "migration applied");
     }
+    if lock.is_some() {
+        let mut tx = db.write().await?;
+        let ended = store::run::end_interrupted(&mut tx, clock.now()).await?;
+        tx.commit().await?;
+        if ended > 0 {
+            tracing::warn!(ended, "runs were interrupted by the end of their process");
+        }
+    }
     Ok(Opened { db, _lock: lock })
 }
 

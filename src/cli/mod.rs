@@ -137,6 +137,7 @@ enum Mail {
 
 /// The whole program.
 pub fn main() -> ExitCode {
+    end_quietly_without_reader();
     // The one TLS provider; a second installation (tests) is refused and harmless.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let arguments = match Arguments::try_parse() {
@@ -210,6 +211,18 @@ fn load(origin: &Origin) -> Result<Config, Exit> {
 fn refuse(refused: &Refused) -> Exit {
     eprintln!("musterd: {refused}");
     Exit::Config
+}
+
+/// `musterd runs | head`: whoever read the output has gone, and that is no failure of ours.
+fn end_quietly_without_reader() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload().downcast_ref::<String>().map(String::as_str).unwrap_or_default();
+        if text.starts_with("failed printing to stdout") && text.contains("Broken pipe") {
+            std::process::exit(0);
+        }
+        before(panic);
+    }));
 }
 
 /// A failure at start: the configuration's faults have their own exit code.

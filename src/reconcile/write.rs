@@ -183,6 +183,9 @@ async fn rename(tx: &mut Tx, batch: &Batch<'_>, things: &[&Thing]) -> Result<(),
     let via = |new: &str| if several { format!("renamed:{new}") } else { new.to_owned() };
     for (id, old, new) in &renames {
         store::edge::rename_target(tx, source, *id, old, &via(new)).await?;
+        // A directory without referential integrity still lists the old name, and may give it to somebody else: whoever
+        // lists it is read anew by the next run, although it looks the same.
+        store::assertion::forget_digests(tx, source, *id).await?;
     }
     if several {
         for (id, _, new) in &renames {

@@ -187,6 +187,8 @@ impl Db {
             return Err(Error::Url("a PostgreSQL database is backed up with pg_dump".to_owned()));
         };
         let path = file.to_str().ok_or_else(|| Error::Url("the path is no UTF-8".to_owned()))?;
+        // An empty file is filled, and keeps its permissions.
+        super::embedded::private(file).map_err(|error| Error::Url(format!("{path}: {error}")))?;
         let mut connection = read.acquire().await?;
         sqlx::query("VACUUM INTO $1").bind(path.to_owned()).execute(&mut *connection).await?;
         Ok(())

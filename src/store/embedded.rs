@@ -20,6 +20,7 @@ const LOG: &str = "4096";
 
 pub(super) async fn open(file: &Path, readers: u32) -> Result<Db, Error> {
     refuse_network_file_system(file)?;
+    private(file).map_err(|error| Error::Url(format!("{}: {error}", file.display())))?;
     let unclean = std::fs::metadata(wal_of(file)).is_ok_and(|wal| wal.len() > 0);
     let options = SqliteConnectOptions::new()
         .filename(file)
@@ -65,6 +66,12 @@ async fn identify(db: &Db, unclean: bool) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// It holds hashes and people: for its owner only. SQLite gives its log the same permissions.
+pub(super) fn private(file: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(file).map(drop)
 }
 
 fn wal_of(file: &Path) -> PathBuf {

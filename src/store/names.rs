@@ -23,7 +23,16 @@ pub async fn numbered(session: &mut impl Session, kind: Kind, text: &str) -> Res
     if let Ok(id) = text.parse() {
         return Ok(vec![id]);
     }
-    with_value(session, kind, "number", text).await
+    let all = with_value(session, kind, "number", text).await?;
+    if all.len() < 2 {
+        return Ok(all);
+    }
+    // What is gone at its source must not make the number of what is there ambiguous.
+    const LIVING: &str = "SELECT e.id FROM lookup l JOIN entity e ON e.id = l.entity_id \
+                          WHERE l.kind = $1 AND l.name = 'number' AND l.value = $2 AND e.active ORDER BY e.id LIMIT 100";
+    let rows = session.all(LIVING, values![kind, fold::key(text)]).await?;
+    let living: Vec<EntityId> = rows.iter().map(|row| row.parse(0)).collect::<Result<_, _>>()?;
+    Ok(if living.is_empty() { all } else { living })
 }
 
 /// By an indexed value: `email`, `number`, `employee_number`, `display`. At most 100, in the order of ids.

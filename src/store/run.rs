@@ -69,6 +69,13 @@ pub async fn lock(tx: &mut Tx, id: RunId) -> Result<Option<Run>, Error> {
     tx.lock(sql, values![id]).await?.first().map(read).transpose()
 }
 
+/// Polls that were running when their process ended. Only for whoever holds the store alone.
+pub async fn end_interrupted(tx: &mut Tx, at: Millis) -> Result<u64, Error> {
+    const SQL: &str = "UPDATE run SET state = 'failed', ended = $1, message = 'interrupted: its process ended' \
+                       WHERE state = 'running' AND kind = 'poll'";
+    tx.execute(SQL, values![at]).await
+}
+
 /// The newest runs, of one source or of all.
 pub async fn newest(session: &mut impl Session, source: Option<&str>, limit: i64) -> Result<Vec<Run>, Error> {
     let rows = match source {

@@ -134,6 +134,15 @@ async fn check_batch(
         return Err(Problem::bad_request("duplicate_id", "the ids of the checks must differ"));
     }
     let read = |text: &str| text.parse::<EntityId>().ok();
+    let unnamed: Vec<&str> = checks
+        .iter()
+        .filter(|check| read(&check.user).is_none() || read(&check.ticket).is_none())
+        .map(|check| check.id.as_str())
+        .collect();
+    if !unnamed.is_empty() {
+        let detail = format!("in a batch users and tickets are named by their ids; not so in: {}", unnamed.join(", "));
+        return Err(Problem::bad_request("not_an_id", detail));
+    }
     let ids: BTreeSet<EntityId> =
         checks.iter().flat_map(|check| [read(&check.user), read(&check.ticket)]).flatten().collect();
     let ids: Vec<EntityId> = ids.into_iter().collect();

@@ -176,3 +176,37 @@ async fn a_third_gone(hq: &Hq, directory: &Directory) {
     let rest = hq.poll(SYNC).await;
     assert_eq!((rest.state, count(&rest, "disable")), (End::Done, 1), "{:?}", rest.counts);
 }
+
+/// A directory without referential integrity: groups go on listing the old name of who was renamed, and mean whoever has
+/// it next.
+#[tokio::test(flavor = "multi_thread")]
+async fn a5_a_name_that_is_taken_over_brings_its_groups_to_the_new_person() {
+    both(|which| async move {
+        let directory = Directory::start(&ldif(30, 1, 20)).await;
+        let hq = Hq::new(which, &format!("ldap://127.0.0.1:{}", directory.port)).await;
+        let members = async |login: &str| {
+            let sql = "SELECT COUNT(*) FROM edge m JOIN entity e ON e.id = m.to_id \
+                       WHERE m.rel = 'member' AND e.login_key = $1";
+            let mut read = hq.world.db.read().await.unwrap();
+            read.one(sql.to_owned(), vec![login.into()]).await.unwrap().get::<i64>(0).unwrap()
+        };
+        assert_eq!(hq.poll(SYNC).await.state, End::Done);
+        assert_eq!(members("p000010").await, 1);
+        directory.rename(&person(10), "uid=renamed", None).await;
+        assert_eq!(hq.poll(SYNC).await.state, End::Done);
+        let text = |value: &'static str| std::collections::HashSet::from([value]);
+        let entry = vec![
+            ("objectClass", text("inetOrgPerson")),
+            ("uid", text("p000010")),
+            ("cn", text("New Person")),
+            ("givenName", text("New")),
+            ("sn", text("Person")),
+            ("mail", text("new.person@example.com")),
+        ];
+        directory.admin().await.add(&person(10), entry).await.unwrap().success().unwrap();
+        assert_eq!(hq.poll(SYNC).await.state, End::Done);
+        assert_eq!((members("renamed").await, members("p000010").await), (0, 1));
+        assert!(hq.poll(SYNC).await.run.is_none(), "and then nothing more");
+    })
+    .await;
+}
