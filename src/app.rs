@@ -155,15 +155,16 @@ impl Daemon {
         let own = config.server.metrics_listen;
         let router = http::router(app.clone(), own.is_none().then(|| metrics.clone()));
         let (limits, drain) = (config.server.limits.clone(), config.server.drain);
+        // First: whoever sees that the daemon is ready may send it commands.
+        if let Some(socket) = control_socket(&config.server.control)? {
+            let routes = control::routes(operator(world.clone()));
+            serving.spawn(server::serve_unix(socket, routes, doors.clone(), drain));
+        }
         serving.spawn(server::serve(listener, tls.subscribe(), limits.clone(), router, doors.clone(), drain));
         if let Some(own) = own {
             let plain = watch::Sender::new(None).subscribe();
             let routes = http::status::open_metrics(metrics.clone());
             serving.spawn(server::serve(bind(own).await?, plain, limits, routes, doors.clone(), drain));
-        }
-        if let Some(socket) = control_socket(&config.server.control)? {
-            let routes = control::routes(operator(world.clone()));
-            serving.spawn(server::serve_unix(socket, routes, doors.clone(), drain));
         }
         tasks.spawn(upkeep(metrics, world.stop.clone()));
         Ok(Daemon { app, world, tls, address, doors, serving, tasks })
