@@ -28,6 +28,10 @@ pub fn run(answer: &Value) {
         cells.push(fields);
         cells
     };
+    if answer["waiting"].as_array().is_some_and(|waiting| !waiting.is_empty()) {
+        let row = |item: &Value| ["says", "kind", "who", "key"].map(|key| text(&item[key])).to_vec();
+        return table(&["SOURCE SAYS", "KIND", "WHO", "KEY"], rows(&answer["waiting"], row));
+    }
     table(&["AT", "ACTOR", "OP", "KIND", "WHO", "WHAT"], rows(&answer["changes"], row));
 }
 

@@ -40,6 +40,8 @@ async fn b1_b2_b4_the_operator_previews_syncs_approves_and_asks_why() {
         let run = answer(&held)["run"].as_str().expect("its run").to_owned();
         assert!(daemon.cli(&["why", "user", "p000000", "title"]).stdout.contains("Consultant"));
         assert!(daemon.cli(&["runs"]).stdout.contains("held"));
+        let shown = daemon.cli(&["run", &run]).stdout;
+        assert!(shown.contains("p000000") && shown.contains("p000019") && !shown.contains("p000020"), "{shown}");
         let approved = daemon.cli(&["approve", &run, "--json"]);
         assert_eq!(
             (approved.code, &answer(&approved)["counts"]["disable"]),

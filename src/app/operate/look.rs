@@ -3,12 +3,14 @@
 use serde_json::{Value, json};
 
 use super::{Exit, Failure, Reply};
+use crate::model::desired::Record;
 use crate::model::fold;
 use crate::model::id::{EntityId, RunId};
 use crate::model::kind::Realm;
 use crate::model::mail::OutboxState;
+use crate::model::run::RunState;
 use crate::reconcile;
-use crate::store::{credential, journal, outbox, run, source_state};
+use crate::store::{Read, credential, entity, journal, outbox, run, source_state};
 use crate::tasks::World;
 
 /// Changes of a run that are shown.
@@ -40,7 +42,30 @@ pub async fn one(world: &World, id: &str) -> Result<Reply, Failure> {
         return Ok(nothing(format!("there is no run {id}")));
     };
     let entries = journal::of_run(&mut read, id, 0, MOST_CHANGES).await?;
-    Ok(Reply::fine(json!({"run": json(&run)?, "changes": json(&entries)?})))
+    let waiting = if run.state == RunState::Held { held(&mut read, id).await? } else { Vec::new() };
+    Ok(Reply::fine(json!({"run": json(&run)?, "changes": json(&entries)?, "waiting": waiting})))
+}
+
+/// What `approve` would carry out, in order: what the source says, and of whom.
+async fn held(read: &mut Read, id: RunId) -> Result<Vec<Value>, Failure> {
+    let mut all = Vec::new();
+    for item in run::items(read, id, i64::MIN, MOST_ROWS).await? {
+        let record: Record = serde_json::from_str(&item.record).map_err(|error| Failure::Failed(error.to_string()))?;
+        let known = match item.entity {
+            Some(id) => entity::by_id(read, id).await?,
+            None => None,
+        };
+        let who = known.map(|known| ["userName", "displayName", "number"].map(|name| known.doc.get(name).cloned()));
+        let who = who.and_then(|names| names.into_iter().flatten().next());
+        let (says, kind, key) = match &record {
+            Record::Present(desired) => ("there", Some(desired.kind), Some(&desired.key)),
+            Record::Same { kind, key } => ("there", Some(*kind), Some(key)),
+            Record::Gone { kind, key } => ("gone", Some(*kind), Some(key)),
+            Record::Bad { kind, key, .. } => ("bad", *kind, key.as_ref()),
+        };
+        all.push(json!({"says": says, "kind": kind, "key": key, "who": who, "entity": item.entity}));
+    }
+    Ok(all)
 }
 
 /// Why somebody is as they are: by login in either realm, or by id.
