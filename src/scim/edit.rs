@@ -1,6 +1,8 @@
 //! Changes of one place of a document, for `patch`: what "set" and "remove" mean for simple, complex and multi-valued
 //! attributes, with and without a filter. Touches nothing but the place it is given.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::error::Error;
@@ -74,6 +76,7 @@ pub fn set(
         return Ok(());
     }
     let items = array(slot);
+    let before = items.len();
     let fresh = match (filter, place.sub) {
         (None, None) => {
             let new = match resource::value(attribute, given, &at, notes) {
@@ -88,22 +91,28 @@ pub fn set(
             }
         }
         (filter, sub) => {
-            let chosen = choose(items, filter, &at)?;
+            let whole = Located { sub: None, ..place };
+            let chosen = choose(items, filter, &whole.shown())?;
             for index in &chosen {
                 fill(object(&mut items[*index]), attribute, sub, given, &at, notes);
             }
             chosen
         }
     };
+    // What is too much already may shrink, not grow.
+    if items.len() > resource::VALUES.max(before) {
+        return Err(Error::InvalidValue(format!("`{at}` {}", resource::too_many())));
+    }
     settle_primary(items, &fresh);
     Ok(())
 }
 
 /// Adds what is not there yet; where the new ones are.
 fn append(items: &mut Vec<Value>, new: Vec<Value>) -> Vec<usize> {
+    let mut seen: HashSet<Value> = items.iter().cloned().collect();
     let mut fresh = Vec::new();
     for item in new {
-        if !items.contains(&item) {
+        if seen.insert(item.clone()) {
             fresh.push(items.len());
             items.push(item);
         }
@@ -128,7 +137,14 @@ fn choose(items: &mut Vec<Value>, filter: Option<&Filter<'_>>, at: &str) -> Resu
     let terms = equalities(filter).ok_or_else(|| {
         Error::NoTarget(format!("no value of `{at}` matches, and the filter does not say what to make"))
     })?;
-    let element = terms.into_iter().map(|(attribute, literal)| (attribute.name.clone(), as_value(literal))).collect();
+    let element: Map<String, Value> =
+        terms.into_iter().map(|(attribute, literal)| (attribute.name.clone(), as_value(literal))).collect();
+    for (name, text) in element.iter().filter_map(|(name, value)| Some((name, value.as_str()?))) {
+        let at = format!("{at}.{name}");
+        if let Some(why) = resource::text_fault(&at, text) {
+            return Err(Error::InvalidValue(format!("`{at}` {why}")));
+        }
+    }
     items.push(Value::Object(element));
     Ok(vec![items.len() - 1])
 }
@@ -157,7 +173,7 @@ fn fill(
             fill(element, attribute, None, &list[0], at, notes);
         }
         (None, Value::String(_)) if attribute.sub("value").is_some() => {
-            fill(element, attribute, attribute.sub("value"), given, at, notes);
+            fill(element, attribute, attribute.sub("value"), given, &format!("{at}.value"), notes);
         }
         (None, _) => notes.faults.push(format!("`{at}` expects an object")),
     }

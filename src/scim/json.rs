@@ -1,6 +1,7 @@
 //! Reading of JSON that comes from outside: one key may stand once in an object (two readers of a body with a doubled
 //! key would disagree about what it says), no text holds U+0000 (PostgreSQL cannot store it), nesting is bounded.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -84,10 +85,12 @@ impl<'de> Visitor<'de> for Strict {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let left = deeper(self.0)?;
         let mut object = Map::new();
+        let mut seen = HashSet::new();
         while let Some(name) = map.next_key::<String>()? {
             text(&name)?;
             let value = map.next_value_seed(Strict(left))?;
-            if object.contains_key(&name) {
+            // Names have no case (RFC 7643 §2.1): two spellings are one name.
+            if !seen.insert(name.to_ascii_lowercase()) {
                 return Err(de::Error::custom(format_args!("`{}` stands twice", short(&name))));
             }
             object.insert(name, value);
@@ -121,6 +124,7 @@ mod tests {
     fn a_doubled_key_a_nul_and_deep_nesting_are_refused() {
         for (text, why) in [
             (r#"{"a":1,"a":1}"#.to_owned(), "stands twice"),
+            (r#"{"active":true,"Active":false}"#.to_owned(), "stands twice"),
             (r#"{"x":{"b":1,"b":2}}"#.to_owned(), "stands twice"),
             ("{\"a\":\"\\u0000\"}".to_owned(), "U+0000"),
             (format!("{}1{}", "[".repeat(50), "]".repeat(50)), "nested"),

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::error::Error;
 use super::json::short;
 use super::message;
+use super::schema::Shape;
 
 /// Resources on a page when nothing is asked.
 pub const PAGE: u64 = 100;
@@ -17,6 +18,8 @@ pub const MAX_PAGE: u64 = 250;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
     pub filter: Option<String>,
+    /// Pages have an order of their own; it is read only to refuse what may not be asked about.
+    pub sort_by: Option<String>,
     /// From 1.
     pub start_index: u64,
     pub count: u64,
@@ -26,7 +29,7 @@ pub struct Query {
 
 impl Default for Query {
     fn default() -> Self {
-        Query { filter: None, start_index: 1, count: PAGE, attributes: Vec::new(), excluded: Vec::new() }
+        Query { filter: None, sort_by: None, start_index: 1, count: PAGE, attributes: Vec::new(), excluded: Vec::new() }
     }
 }
 
@@ -39,6 +42,7 @@ impl Query {
             let name = name.to_ascii_lowercase();
             match name.as_str() {
                 "filter" if !value.trim().is_empty() => query.filter = Some(value.to_owned()),
+                "sortby" => query.sort_by = Some(value.trim().to_owned()),
                 "startindex" => query.start_index = whole(&name, value)?.max(1),
                 "count" => query.count = whole(&name, value)?.min(MAX_PAGE),
                 "attributes" => query.attributes = names(value),
@@ -58,6 +62,7 @@ impl Query {
             match (name.to_ascii_lowercase().as_str(), value) {
                 (_, Value::Null) => {}
                 ("filter", Value::String(text)) if !text.trim().is_empty() => query.filter = Some(text.clone()),
+                ("sortby", Value::String(text)) => query.sort_by = Some(text.trim().to_owned()),
                 ("startindex", Value::Number(number)) => query.start_index = whole(name, &number.to_string())?.max(1),
                 ("count", Value::Number(number)) => query.count = whole(name, &number.to_string())?.min(MAX_PAGE),
                 ("attributes", value) => query.attributes = list(name, value)?,
@@ -69,6 +74,14 @@ impl Query {
             }
         }
         query.check()
+    }
+
+    /// The order of a secret tells of it (RFC 7644 §7.5.2). Any other order is ignored.
+    pub fn sortable(&self, shape: &Shape) -> Result<(), Error> {
+        match self.sort_by.as_deref().and_then(|name| shape.attribute(name)) {
+            Some(place) if place.secret() => Err(Error::Sensitive(format!("`{}` cannot be sorted by", place.shown()))),
+            _ => Ok(()),
+        }
     }
 
     fn check(self) -> Result<Query, Error> {
@@ -141,6 +154,18 @@ mod tests {
         }
         assert!(Query::from_pairs([("count", "1"), ("Count", "2")]).is_err());
         assert!(Query::from_pairs([("attributes", "a"), ("excludedAttributes", "b")]).is_err());
+    }
+
+    #[test]
+    fn nobody_sorts_by_a_secret() {
+        let all = super::super::registry::Registries::embedded().unwrap();
+        let shape = all.of_realm(None).at("Users").unwrap();
+        let asked = |name: &str| Query::from_pairs([("sortBy", name)]).unwrap().sortable(shape);
+        assert_eq!(asked("PassWord").unwrap_err().scim_type(), Some("sensitive"));
+        assert_eq!(asked("userName"), Ok(()));
+        assert_eq!(asked("nonsense"), Ok(()));
+        let body = json!({"sortBy": "password"});
+        assert!(Query::from_search(body.as_object().unwrap()).unwrap().sortable(shape).is_err());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::error::Error;
 use super::json::short;
+use super::resource::text_fault;
 use crate::model::desired::{Ref, Target, Targets};
 use crate::model::kind::Kind;
 
@@ -69,6 +70,13 @@ fn member(item: &Value) -> Result<Member, Error> {
             }
         }
         _ => {}
+    }
+    let texts = member.attributes.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)));
+    for (name, text) in texts.chain([("value", member.value.as_str())]) {
+        let at = format!("members.{name}");
+        if let Some(why) = text_fault(&at, text) {
+            return Err(Error::InvalidValue(format!("`{at}` {why}")));
+        }
     }
     match member.value.len() {
         1..=256 => Ok(member),
@@ -143,7 +151,14 @@ mod tests {
         assert_eq!(members[0].clone().target().to, Ref::Id(A.parse().unwrap()));
         assert_eq!(members[1].clone().target().to, Ref::Key(Kind::User, "unknown".to_owned()));
         assert_eq!(read(&json!(null)).unwrap(), []);
-        for bad in [json!([{}]), json!([{"value": ""}]), json!([{"value": 5}]), json!([7]), json!([{"value": null}])] {
+        for bad in [
+            json!([{}]),
+            json!([{"value": ""}]),
+            json!([{"value": 5}]),
+            json!([7]),
+            json!([{"value": null}]),
+            json!(["a\nb"]),
+        ] {
             assert_eq!(read(&bad).unwrap_err().scim_type(), Some("invalidValue"), "{bad}");
         }
     }

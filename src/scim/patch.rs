@@ -203,6 +203,7 @@ impl<'s> Work<'s> {
             return Ok(());
         }
         let document = &mut self.patched.document;
+        stays_disabled(place, op, value, document)?;
         match (op, value) {
             (Op::Remove, value) => edit::remove(document, place, filter, value, &mut self.notes),
             (_, None) => return Err(Error::InvalidValue(format!("`{}` needs a `value`", place.shown()))),
@@ -227,7 +228,12 @@ impl<'s> Work<'s> {
             return Err(Error::Mutability("a member is added or removed, not changed".to_owned()));
         }
         match (filter, op, value) {
-            (None, Op::Remove, None | Some(Value::Null)) => changes.replace(Vec::new()),
+            (None, Op::Remove, None) => changes.replace(Vec::new()),
+            (None, Op::Remove, Some(Value::Null)) => {
+                return Err(Error::InvalidValue(
+                    "`members` to remove are a list; without `value` all are removed".to_owned(),
+                ));
+            }
             (None, Op::Remove, Some(value)) => {
                 members::read(value)?.iter().for_each(|member| changes.remove(&member.value));
             }
@@ -268,6 +274,21 @@ impl<'s> Work<'s> {
         patched.ignored = notes.ignored;
         Ok(patched)
     }
+}
+
+/// Unassigned counts as enabled, so `active` is said with true or false: `null` and the removal of a false one are
+/// refused, lest a slip brings a disabled account back.
+fn stays_disabled(place: Located<'_>, op: Op, value: Option<&Value>, document: &Document) -> Result<(), Error> {
+    let disabled = edit::get(document, place) == Some(&Value::Bool(false));
+    let wiped = if op == Op::Remove { disabled } else { value.is_some_and(unsaid) };
+    if place.extension.is_none() && place.attribute.name == "active" && wiped {
+        return Err(Error::InvalidValue("`active` expects true or false and is not taken away".to_owned()));
+    }
+    Ok(())
+}
+
+fn unsaid(value: &Value) -> bool {
+    value.is_null() || value.as_str() == Some("")
 }
 
 fn read_only(place: Located<'_>) -> Error {

@@ -3,6 +3,8 @@
 //!
 //! `read` takes POST and PUT bodies; `value` is what PATCH uses for a single attribute. All faults are listed at once.
 
+use std::collections::HashSet;
+
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
@@ -13,6 +15,13 @@ use super::schema::{Attribute, Mutability, Shape, Type};
 use crate::model::document::Document;
 use crate::model::kind::Kind;
 use crate::model::time::Millis;
+
+/// Values of one multi-valued attribute; members are no attribute and have no such limit.
+pub const VALUES: usize = 1000;
+/// Characters of a login, a shown name, a mail address.
+const SHORT: usize = 1024;
+/// Bytes of any other text.
+const LONG: usize = 64 * 1024;
 
 /// A checked POST or PUT body.
 #[derive(Debug, Default)]
@@ -145,10 +154,15 @@ pub fn value(attribute: &Attribute, given: &Value, at: &str, notes: &mut Notes) 
         Value::Array(items) => items.as_slice(),
         _ => one,
     };
+    if items.len() > VALUES {
+        notes.fault(at, too_many());
+        return None;
+    }
+    let mut seen = HashSet::with_capacity(items.len());
     let mut out: Vec<Value> = Vec::with_capacity(items.len());
     for item in items {
         if let Some(item) = single(attribute, item, at, notes)
-            && !out.contains(&item)
+            && seen.insert(item.clone())
         {
             out.push(item);
         }
@@ -157,6 +171,35 @@ pub fn value(attribute: &Attribute, given: &Value, at: &str, notes: &mut Notes) 
         notes.fault(at, "has more than one value with `primary` true");
     }
     if out.is_empty() { None } else { Some(Value::Array(out)) }
+}
+
+/// The refusal of more than `VALUES` values.
+pub fn too_many() -> String {
+    format!("has more than {VALUES} values; {VALUES} are allowed")
+}
+
+/// Why this text may not be kept (S21): control characters, or too long. TAB is text; lines may be broken in a postal
+/// address (RFC 7643 §4.1.2) and in extensions, whose notes have paragraphs.
+pub fn text_fault(at: &str, text: &str) -> Option<String> {
+    let lines = at == "addresses.formatted" || at.contains(':');
+    if text.chars().any(|c| c < ' ' && c != '\t' && !(lines && matches!(c, '\r' | '\n'))) {
+        return Some("holds a control character; only TAB is allowed".to_owned());
+    }
+    if matches!(at, "userName" | "displayName" | "emails.value") && text.chars().nth(SHORT).is_some() {
+        return Some(format!("is longer than {SHORT} characters"));
+    }
+    (text.len() > LONG).then(|| format!("is longer than {LONG} bytes"))
+}
+
+/// A text that may be kept.
+fn sound(at: &str, text: &str, notes: &mut Notes) -> Option<Value> {
+    match text_fault(at, text) {
+        None => Some(Value::String(text.to_owned())),
+        Some(why) => {
+            notes.fault(at, why);
+            None
+        }
+    }
 }
 
 pub fn is_primary(item: &Value) -> bool {
@@ -181,7 +224,7 @@ fn single(attribute: &Attribute, given: &Value, at: &str, notes: &mut Notes) -> 
         (Type::String | Type::Reference | Type::Binary | Type::DateTime, Value::String(text)) if text.is_empty() => {
             None
         }
-        (Type::String | Type::Reference, Value::String(_)) => Some(given.clone()),
+        (Type::String | Type::Reference, Value::String(text)) => sound(at, text, notes),
         (Type::Binary, Value::String(text)) => {
             if text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/-_= \r\n".contains(&b)) {
                 Some(given.clone())
@@ -214,7 +257,7 @@ fn plain_text(attribute: &Attribute, text: &str, at: &str, notes: &mut Notes) ->
         return object(&attribute.sub_attributes, &with_display(inner), at, '.', notes).map(Value::Object);
     }
     let mut out = Map::new();
-    out.insert(main.name.clone(), Value::String(text.to_owned()));
+    out.insert(main.name.clone(), sound(&format!("{at}.{}", main.name), text, notes)?);
     Some(Value::Object(out))
 }
 
@@ -353,6 +396,40 @@ mod tests {
             )
             .is_err()
         );
+    }
+
+    #[test]
+    fn s21_control_characters_and_long_texts_are_refused() {
+        for body in [
+            json!({"userName": "a\r\nb"}),
+            json!({"userName": "a", "displayName": "x\u{1}"}),
+            json!({"userName": "a", "name": {"familyName": "x\ny"}}),
+            json!({"userName": "a", "emails": ["x@y\nz"]}),
+            json!({"userName": "a", "emails": [{"value": "x@y\rz"}]}),
+            json!({"userName": "a".repeat(1025)}),
+            json!({"userName": "a", "emails": ["a".repeat(1025)]}),
+            json!({"userName": "a", "title": "a".repeat(65_537)}),
+            json!({"userName": "a", urn::AGENT: {"note": "x\u{1b}"}}),
+        ] {
+            assert_eq!(read_user(body.clone()).unwrap_err().scim_type(), Some("invalidValue"), "{body}");
+        }
+        let fine = json!({
+            "userName": "ž".repeat(1024), "title": "a\tb", "addresses": [{"formatted": "Street 1\r\nPrague"}],
+            urn::AGENT: {"note": "one\ntwo"},
+        });
+        assert!(read_user(fine).is_ok());
+    }
+
+    #[test]
+    fn one_attribute_has_so_many_values_and_no_more() {
+        let many = |count: usize| {
+            let values: Vec<Value> = (0..count).map(|at| json!({"value": format!("e{at}")})).collect();
+            read_user(json!({"userName": "a", "entitlements": values}))
+        };
+        assert_eq!(many(VALUES).unwrap().attributes["entitlements"].as_array().unwrap().len(), VALUES);
+        let error = many(VALUES + 1).unwrap_err();
+        assert_eq!(error.scim_type(), Some("invalidValue"));
+        assert!(error.to_string().contains("`entitlements` has more than 1000 values"), "{error}");
     }
 
     #[test]

@@ -52,6 +52,7 @@ pub async fn list(ask: &Ask<'_>, shapes: &[&Shape], query: Query) -> Result<Resp
         // At the root a name that one type does not know excludes that type, not the question.
         match Part::of(shape, &query) {
             Ok(part) => parts.push(part),
+            Err(error @ Error::Sensitive(_)) => return Err(error),
             Err(error) => refused = Some(error),
         }
     }
@@ -86,6 +87,7 @@ impl<'s> Part<'s> {
     fn of(shape: &'s Shape, query: &Query) -> Result<Part<'s>, Error> {
         let filter = query.filter.as_deref().map(|text| filter::parse(shape, text)).transpose()?;
         let narrowed = narrow(shape.kind, filter.as_ref());
+        query.sortable(shape)?;
         Ok(Part { shape, filter, narrowed, projection: Projection::read(shape, query)? })
     }
 

@@ -342,3 +342,48 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_disabled_account_is_not_enabled_by_silence() {
+    let disabled = with(json!({"active": false}));
+    for ops in [
+        json!([{"op": "replace", "path": "active", "value": null}]),
+        json!([{"op": "add", "path": "active", "value": null}]),
+        json!([{"op": "replace", "value": {"active": null}}]),
+        json!([{"op": "replace", "path": "active", "value": ""}]),
+        json!([{"op": "remove", "path": "active"}]),
+        json!([{"op": "replace", "path": "active", "value": false}, {"op": "remove", "path": "active"}]),
+    ] {
+        assert_eq!(run("Users", &disabled, &ops).unwrap_err().scim_type(), Some("invalidValue"), "{ops}");
+    }
+    let null = json!([{"op": "replace", "path": "active", "value": null}]);
+    assert!(run("Users", &eva(), &null).is_err());
+}
+
+#[test]
+fn values_are_added_once_and_up_to_a_limit() {
+    let add = |from: usize, to: usize| {
+        let values: Vec<Value> = (from..to).map(|at| json!({"value": format!("e{at}")})).collect();
+        json!({"op": "add", "path": "entitlements", "value": values})
+    };
+    let patched = run("Users", &eva(), &json!([add(0, 600), add(400, 1000)])).unwrap();
+    assert_eq!(patched.document["entitlements"].as_array().unwrap().len(), 1000);
+    for ops in [json!([add(0, 600), add(600, 1001)]), json!([add(0, 20_000)])] {
+        let error = run("Users", &eva(), &ops).unwrap_err();
+        assert_eq!(error.scim_type(), Some("invalidValue"));
+        assert!(error.to_string().contains("more than 1000 values"), "{error}");
+    }
+}
+
+#[test]
+fn s21_a_filter_makes_no_value_with_a_control_character() {
+    let ops = json!([{"op": "add", "path": "emails[type eq \"a\\nb\"].value", "value": "x@y"}]);
+    assert_eq!(run("Users", &eva(), &ops).unwrap_err().scim_type(), Some("invalidValue"));
+}
+
+#[test]
+fn members_are_not_wiped_by_null() {
+    let ops = json!([{"op": "remove", "path": "members", "value": null}]);
+    let error = run("Groups", &json!({"displayName": "G"}), &ops).unwrap_err();
+    assert_eq!(error.scim_type(), Some("invalidValue"));
+}
