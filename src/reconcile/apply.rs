@@ -175,5 +175,6 @@ pub async fn block(
     let touched = Touched { entities: vec![(Some(before), now)], edges: Vec::new() };
     follow(tx, &touched).await?;
     licence::follow(tx, cx, &of, &touched).await?;
+    super::invite::supersede(tx, &touched.entities).await?;
     Ok(Some(change))
 }

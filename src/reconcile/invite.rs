@@ -1,7 +1,7 @@
 //! Invites the new people of a source that is configured so: the link, its outbox row and the journal row, in the
 //! transaction that makes the people. Clients get an invitation, agents a link to set their
 //! password. Who has no address, is not active or not complete gets nothing; nobody is invited twice by this.
-//! `settle` is called by `apply` for every batch; `post` writes one link and its mail for whoever else needs one.
+//! `settle` is called by `apply` for every batch, and ends the links of who lost an address; `post` writes one link and its mail for whoever else needs one.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -13,6 +13,7 @@ use super::{Error, Touched};
 use crate::model::change::{Change, Op};
 use crate::model::document::Document;
 use crate::model::entity::{Entity, State, urn};
+use crate::model::fold;
 use crate::model::id::EntityId;
 use crate::model::invitation::{Link, LinkData, LinkState, Purpose, Role};
 use crate::model::kind::{Kind, Realm, Rel};
@@ -22,6 +23,7 @@ use crate::store::{self, Tx, outbox};
 
 /// Returns how many mails were put into the outbox.
 pub async fn settle(tx: &mut Tx, cx: &Context, source: &SourcePolicy, touched: &Touched) -> Result<usize, Error> {
+    supersede(tx, &touched.entities).await?;
     if !source.invite {
         return Ok(0);
     }
@@ -48,6 +50,30 @@ pub async fn settle(tx: &mut Tx, cx: &Context, source: &SourcePolicy, touched: &
     let count = changes.len();
     note(tx, cx, source, changes).await?;
     Ok(count)
+}
+
+/// A link lies in a mailbox. Who lost an address, or may not log in any more, has no open link from then on (S9): it
+/// would let in whoever reads the old mailbox. Costs nothing while neither changes.
+pub(super) async fn supersede(tx: &mut Tx, entities: &[(Option<Entity>, Entity)]) -> Result<(), Error> {
+    let lost = |(before, now): &&(Option<Entity>, Entity)| {
+        now.kind == Kind::User && before.as_ref().is_some_and(|before| lost_its_links(before, now))
+    };
+    let ids: Vec<EntityId> = entities.iter().filter(lost).map(|(_, now)| now.id).collect();
+    if !ids.is_empty() {
+        store::link::end_of_any(tx, &ids, LinkState::Superseded).await?;
+    }
+    Ok(())
+}
+
+fn lost_its_links(before: &Entity, now: &Entity) -> bool {
+    let died = before.state != State::Tombstone && now.state == State::Tombstone;
+    died || (before.active && !now.active) || !mailboxes(&before.doc).is_subset(&mailboxes(&now.doc))
+}
+
+/// Every address, folded: another spelling is the same mailbox.
+fn mailboxes(doc: &Document) -> HashSet<String> {
+    let emails = doc.get("emails").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    emails.iter().filter_map(|mail| mail.get("value")?.as_str()).map(fold::key).collect()
 }
 
 /// Became somebody who can log in: made so, or completed.
@@ -278,6 +304,57 @@ mod tests {
                 "name": {"givenName": "Q", "familyName": "M"}});
             take(&db, &cx, &quiet, vec![record(Kind::User, "q", other, None)]).await;
             assert_eq!(mails(&db).await.len(), 1);
+        })
+        .await;
+    }
+
+    /// The states of an open password link and an open invitation of `key`, after `records` came.
+    async fn states_after(
+        db: &Db,
+        cx: &Context,
+        source: &SourcePolicy,
+        key: &str,
+        records: Vec<Record>,
+    ) -> [LinkState; 2] {
+        let mut tx = db.write().await.unwrap();
+        let id = store::names::user(&mut tx, Realm::Client, key).await.unwrap().unwrap();
+        let mut links = Vec::new();
+        for purpose in [Purpose::Password, Purpose::Invitation] {
+            let link = Link { entity: Some(id), ..fresh(cx, purpose, "old@x.test", LinkData::default()) };
+            link::insert(&mut tx, &link).await.unwrap();
+            links.push(link.id);
+        }
+        tx.commit().await.unwrap();
+        take(db, cx, source, records).await;
+        let mut read = db.read().await.unwrap();
+        let password = link::by_id(&mut read, &links[0]).await.unwrap().unwrap().state;
+        [password, link::by_id(&mut read, &links[1]).await.unwrap().unwrap().state]
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn s9_a_link_dies_with_the_address_it_was_mailed_to_and_with_the_account() {
+        both(|db| async move {
+            let source = source(Realm::Client, false);
+            let cx = Context::new(Clock::fixed(NOW, 8), Arc::new(Policies::new([source.clone()])), "source:crm");
+            let company = record(Kind::Company, "c1", json!({"number": "1", "displayName": "Firma"}), None);
+            let (eva, jan) = (client("eva", Some("eva@x.test")), client("jan", Some("jan@x.test")));
+            take(&db, &cx, &source, vec![company, eva, jan]).await;
+            let person = |emails: Value, active: bool| {
+                let attributes = json!({"userName": "eva", "displayName": "Eva B", "emails": emails, "active": active});
+                vec![record(Kind::User, "eva", attributes, Some("c1"))]
+            };
+            let (open, dead) = ([LinkState::Pending; 2], [LinkState::Superseded; 2]);
+            let same = json!([{"value": "EVA@x.test"}, {"value": "more@x.test"}]);
+            let states = states_after(&db, &cx, &source, "eva", person(same, true)).await;
+            assert_eq!(states, open, "another spelling and one address more");
+            let jans = vec![client("jan", Some("jan@new.test"))];
+            assert_eq!(states_after(&db, &cx, &source, "eva", jans).await, open, "of somebody else");
+            let new = json!([{"value": "more@x.test"}]);
+            assert_eq!(states_after(&db, &cx, &source, "eva", person(new.clone(), true)).await, dead);
+            assert_eq!(states_after(&db, &cx, &source, "eva", person(new.clone(), false)).await, dead, "inactive");
+            take(&db, &cx, &source, person(new, true)).await;
+            let gone = vec![Record::Gone { kind: Kind::User, key: "eva".to_owned() }];
+            assert_eq!(states_after(&db, &cx, &source, "eva", gone).await, dead, "gone");
         })
         .await;
     }

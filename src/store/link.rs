@@ -159,6 +159,18 @@ pub async fn end_of(tx: &mut Tx, entity: EntityId, purpose: Purpose, state: Link
     tx.execute(SQL, values![state.as_str(), entity, purpose.as_str()]).await
 }
 
+/// Ends every open link of these accounts, whatever it is for. Returns how many.
+pub async fn end_of_any(tx: &mut Tx, ids: &[EntityId], state: LinkState) -> Result<u64, Error> {
+    let mut ended = 0;
+    for ids in ids.chunks(sql::MOST) {
+        let mut text = Text::new("UPDATE link SET state = ");
+        text.bind(state.as_str()).push(" WHERE state IN ('pending', 'sent') AND entity_id IN ");
+        text.list(ids.iter().copied());
+        ended += tx.execute(text.sql, text.values).await?;
+    }
+    Ok(ended)
+}
+
 /// Whether `expire` has work: so that a pass without work writes nothing.
 pub async fn has_expired(session: &mut impl Session, now: Millis) -> Result<bool, Error> {
     const SQL: &str = "SELECT id FROM link WHERE state IN ('pending', 'sent') AND expires <= $1 LIMIT 1";

@@ -228,6 +228,24 @@ async fn r4_r6_r8_the_operator_creates_clients() {
 }
 
 #[tokio::test]
+async fn r62_an_address_of_a_client_gets_no_second_account() {
+    both(async |which| {
+        let desk = Desk::open(which).await;
+        let client = |title: &str, email: &str| {
+            json!({"realm": "client", "attributes": {"displayName": title, "emails": [{"value": email}]}})
+        };
+        let first = desk.api.post("/api/v1/users", &client("Eva", "eva@only.test")).await.expect(201);
+        let taken = desk.api.post("/api/v1/users", &client("Jana", "EVA@only.test")).await.expect(409);
+        assert_eq!((&taken["code"], &taken["user"]), (&json!("email_taken"), &first["id"]));
+        desk.api.delete(&format!("/api/v1/users/{}", first["id"].as_str().unwrap())).await.expect(204);
+        desk.api.post("/api/v1/users", &client("Jana", "eva@only.test")).await.expect(201);
+        let bad = desk.api.post("/api/v1/users", &client("X\r\nY", "no address")).await.expect(400);
+        assert_eq!(bad["faults"].as_array().unwrap().len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn r12_pairing_and_unpairing() {
     both(async |which| {
         let desk = Desk::open(which).await;

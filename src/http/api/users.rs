@@ -27,11 +27,12 @@ use crate::model::id::EntityId;
 use crate::model::kind::{Kind, Realm, Rel};
 use crate::model::licence::LicenceState;
 use crate::model::login::{Generator, Names, base, propose};
+use crate::model::mail::is_address;
 use crate::model::source::SourcePolicy;
 use crate::reconcile::{self, Outcome, Refusal};
 use crate::scim::registry::Registries;
 use crate::scim::resource;
-use crate::store::{Tx, licence, listing, names};
+use crate::store::{Tx, entity, licence, listing, names};
 
 pub fn routes() -> Router<App> {
     Router::new()
@@ -92,6 +93,9 @@ async fn create(State(app): State<App>, caller: Caller, Body(new): Body<New>) ->
                 attributes.insert("userName".to_owned(), Value::String(login));
             }
             let attributes = checked(&app, new.realm, &attributes, false)?;
+            if new.realm == Realm::Client {
+                free(&mut tx, &attributes).await?;
+            }
             let mut desired = desired(id, attributes, Write::Whole);
             desired.realm = Some(new.realm);
             let relations = relations(&mut tx, Some(&new.contacts), Some(&new.companies)).await?;
@@ -281,6 +285,11 @@ fn checked(app: &App, realm: Realm, given: &Document, partial: bool) -> Result<D
     if !named {
         attributes.remove("userName");
     }
+    let faults = bad_texts(&attributes);
+    if !faults.is_empty() {
+        let detail = format!("bad values: {}", faults.join("; "));
+        return Err(Problem::bad_request("bad_attributes", detail).with("faults", faults).into());
+    }
     // Set by the operator alone: the schema lets no identity provider write it (R35).
     let statutory = given.get(urn::AGENT).and_then(|agent| agent.get("statutory"));
     if let (Realm::Agent, Some(Value::Bool(statutory))) = (realm, statutory) {
@@ -295,6 +304,46 @@ fn checked(app: &App, realm: Realm, given: &Document, partial: bool) -> Result<D
     }
     let missing = app.config().profiles.of(realm).missing(&attributes);
     if missing.is_empty() { Ok(attributes) } else { Err(missing_fields(missing).into()) }
+}
+
+/// Names with control characters, which would reach mails and logs, and what is no e-mail address.
+fn bad_texts(attributes: &Document) -> Vec<String> {
+    let controls = |value: &Value| value.as_str().is_some_and(|text| text.contains(char::is_control));
+    let mut faults = Vec::new();
+    for field in ["userName", "displayName"] {
+        if attributes.get(field).is_some_and(controls) {
+            faults.push(format!("{field}: no control characters"));
+        }
+    }
+    for (part, value) in attributes.get("name").and_then(Value::as_object).into_iter().flatten() {
+        if controls(value) {
+            faults.push(format!("name.{part}: no control characters"));
+        }
+    }
+    for (at, email) in addresses(attributes).enumerate() {
+        if !email.is_some_and(is_address) {
+            faults.push(format!("emails[{at}].value: an e-mail address"));
+        }
+    }
+    faults
+}
+
+fn addresses(attributes: &Document) -> impl Iterator<Item = Option<&str>> {
+    let emails = attributes.get("emails").and_then(Value::as_array).into_iter().flatten();
+    emails.map(|email| email.get("value").and_then(Value::as_str))
+}
+
+/// A client's address never gets a second account (R62).
+async fn free(tx: &mut Tx, attributes: &Document) -> Result<(), Stop> {
+    for email in addresses(attributes).flatten() {
+        let ids = names::with_value(tx, Kind::User, "email", email).await?;
+        let living = entity::living(tx, &ids).await?;
+        if let Some((holder, ..)) = living.into_iter().find(|(_, _, realm)| *realm == Some(Realm::Client)) {
+            let detail = format!("a client account has the address {email}");
+            return Err(Problem::conflict("email_taken", detail).with("user", holder.to_string()).into());
+        }
+    }
+    Ok(())
 }
 
 /// All of them at once (R4).
@@ -423,5 +472,21 @@ async fn refuse_licence(tx: &mut Tx, user: EntityId, asked: bool) -> Result<(), 
             Err(Problem::conflict("licence_refused", detail).with("reasons", reasons).into())
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_and_what_is_no_address_are_named_all_at_once() {
+        let given = json!({"userName": "a\u{0}b", "displayName": "Eva\r\nBcc: x@y.test", "name": {"familyName": "N\nO",
+            "givenName": "Eva"}, "emails": [{"value": "eva@x.test"}, {"value": "a\n@x.test"}, {"type": "work"}]});
+        let Value::Object(given) = given else { panic!("no object") };
+        let faults = bad_texts(&given);
+        let fields: Vec<&str> = faults.iter().filter_map(|fault| fault.split(": ").next()).collect();
+        let all = ["userName", "displayName", "name.familyName", "emails[1].value", "emails[2].value"];
+        assert_eq!(fields, all);
     }
 }
