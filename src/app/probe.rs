@@ -26,10 +26,8 @@ async fn store(config: &Config) -> Result<String, String> {
     let shown = config.store.shown.clone();
     if let Some(file) = options.file() {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-        return match folder.is_none_or(std::path::Path::is_dir) {
-            true => Ok(shown),
-            false => Err(format!("{shown}: its folder does not exist")),
-        };
+        let there = folder.is_none_or(std::path::Path::is_dir);
+        return if there { Ok(shown) } else { Err(format!("{shown}: its folder does not exist")) };
     }
     let db = Db::open(&options).await.map_err(|error| format!("{shown}: {error}"))?;
     let current = migrate::is_current(&db).await;
