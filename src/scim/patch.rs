@@ -203,7 +203,7 @@ impl<'s> Work<'s> {
             return Ok(());
         }
         let document = &mut self.patched.document;
-        stays_disabled(place, op, value, document)?;
+        stays_disabled(place, op, value)?;
         match (op, value) {
             (Op::Remove, value) => edit::remove(document, place, filter, value, &mut self.notes),
             (_, None) => return Err(Error::InvalidValue(format!("`{}` needs a `value`", place.shown()))),
@@ -276,13 +276,12 @@ impl<'s> Work<'s> {
     }
 }
 
-/// Unassigned counts as enabled, so `active` is said with true or false: `null` and the removal of a false one are
-/// refused, lest a slip brings a disabled account back.
-fn stays_disabled(place: Located<'_>, op: Op, value: Option<&Value>, document: &Document) -> Result<(), Error> {
-    let disabled = edit::get(document, place) == Some(&Value::Bool(false));
-    let wiped = if op == Op::Remove { disabled } else { value.is_some_and(unsaid) };
+/// Unassigned counts as enabled, so a new value of `active` is true or false: `null` is refused, lest a slip brings a
+/// disabled account back. To remove it is to speak of it no more, and allowed (public suites demand it).
+fn stays_disabled(place: Located<'_>, op: Op, value: Option<&Value>) -> Result<(), Error> {
+    let wiped = op != Op::Remove && value.is_some_and(unsaid);
     if place.extension.is_none() && place.attribute.name == "active" && wiped {
-        return Err(Error::InvalidValue("`active` expects true or false and is not taken away".to_owned()));
+        return Err(Error::InvalidValue("`active` expects true or false".to_owned()));
     }
     Ok(())
 }

@@ -276,6 +276,11 @@ fn checked(app: &App, realm: Realm, given: &Document, partial: bool) -> Result<D
     if !named {
         body.insert("userName".to_owned(), json!("-"));
     }
+    let faults = bad_texts(&body);
+    if !faults.is_empty() {
+        let detail = format!("bad values: {}", faults.join("; "));
+        return Err(Problem::bad_request("bad_attributes", detail).with("faults", faults).into());
+    }
     let read = resource::read(shape, &body).map_err(|error| Problem::bad_request("bad_attributes", error))?;
     if !read.ignored.is_empty() {
         let detail = format!("unknown attributes: {}", read.ignored.join(", "));
@@ -284,11 +289,6 @@ fn checked(app: &App, realm: Realm, given: &Document, partial: bool) -> Result<D
     let mut attributes = read.attributes;
     if !named {
         attributes.remove("userName");
-    }
-    let faults = bad_texts(&attributes);
-    if !faults.is_empty() {
-        let detail = format!("bad values: {}", faults.join("; "));
-        return Err(Problem::bad_request("bad_attributes", detail).with("faults", faults).into());
     }
     // Set by the operator alone: the schema lets no identity provider write it (R35).
     let statutory = given.get(urn::AGENT).and_then(|agent| agent.get("statutory"));
