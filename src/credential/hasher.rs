@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
 
@@ -56,11 +58,11 @@ struct Inner {
 }
 
 impl Hasher {
-    /// Hashes once, to have something to verify for unknown accounts.
+    /// Costs nothing: what is verified for unknown accounts is drawn, not hashed.
     pub fn new(cost: Cost, clock: Clock) -> Result<Hasher, Error> {
         let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, None)
             .map_err(|error| Error::Parameters(error.to_string()))?;
-        let dummy = hash(&params, &SecretString::from(format!("{:?}", clock.random::<16>())), clock.random())?;
+        let dummy = nobodys(&params, &clock);
         let permits = Arc::new(Semaphore::new(cost.permits.max(1)));
         let (waiting, queue) = (AtomicUsize::new(0), cost.queue);
         Ok(Hasher(Arc::new(Inner { params, permits, waiting, queue, dummy, clock })))
@@ -124,6 +126,14 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// A hash of no password that anybody knows, as dear to verify as one of an account.
+fn nobodys(params: &Params, clock: &Clock) -> String {
+    let (salt, hash) = (clock.random::<16>(), clock.random::<32>());
+    let (m, t, p) = (params.m_cost(), params.t_cost(), params.p_cost());
+    let (salt, hash) = (STANDARD_NO_PAD.encode(salt), STANDARD_NO_PAD.encode(hash));
+    format!("$argon2id$v=19$m={m},t={t},p={p}${salt}${hash}")
 }
 
 fn hash(params: &Params, password: &SecretString, salt: [u8; 16]) -> Result<String, Error> {
@@ -191,6 +201,18 @@ mod tests {
         for stored in [None, Some(""), Some("plain"), Some(absurd), Some(weak_kind)] {
             assert_eq!(hasher.verify(secret("plain"), stored.map(str::to_owned)).await.unwrap(), Verdict::Refused);
         }
+    }
+
+    #[tokio::test]
+    async fn r2_what_stands_in_for_nobodys_hash_is_verified_to_the_end() {
+        let cost = Cost { memory_kib: 128, passes: 3, ..Cost::tiny() };
+        let hasher = hasher(cost);
+        let (dummy, real) = (&hasher.0.dummy, hasher.hash(secret("a")).await.unwrap());
+        assert_eq!(parameters(dummy), parameters(&real));
+        let shape = |text: &str| text.split('$').map(str::len).collect::<Vec<_>>();
+        assert_eq!(shape(dummy), shape(&real), "salt and hash are as long as those of an account");
+        let verdict = Argon2::default().verify_password(b"a", dummy.as_str());
+        assert!(matches!(verdict, Err(argon2::password_hash::Error::PasswordInvalid)), "{verdict:?}");
     }
 
     #[tokio::test]
