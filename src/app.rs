@@ -237,6 +237,7 @@ fn world_of(app: &App, stop: CancellationToken, leader: Leader) -> World {
         config: app.watch_config(),
         engine: app.watch_engine(),
         board: app.board.clone(),
+        tokens: app.tokens.clone(),
         deliver: app.wake.deliver_handle(),
         stop,
         leader,

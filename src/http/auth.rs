@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
@@ -168,29 +169,43 @@ pub async fn gate(State(app): State<App>, mut request: Request, next: Next) -> R
 }
 
 /// Everything that makes a token count: form and checksum, row, hash, revocation, expiry, and the source it is bound to.
+/// Only the row may be of a moment ago.
 async fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, Refusal> {
     let presented = bearer(headers)?;
-    let row = match find(app, &presented.id).await {
-        Ok(row) => row.ok_or(Refusal::Invalid)?,
-        Err(error) => {
-            tracing::error!(%error, "a token could not be looked up");
-            return Err(Refusal::Unavailable);
-        }
+    let now = Instant::now();
+    let known = app.tokens.get(&presented.id, now);
+    let asked = known.is_none().then(|| app.tokens.ask(now));
+    let row = match known {
+        Some(row) => row,
+        None => find(app, &presented.id).await?,
     };
     let alive = row.revoked.is_none() && app.clock.now() < row.expires;
     if !bearer::same(&presented.hash, &row.hash) || !alive {
         return Err(Refusal::Invalid);
+    }
+    if let Some(asked) = asked {
+        app.tokens.keep(asked, row.clone());
     }
     let policy = match &row.source {
         Some(source) => Some(app.config().policy(source).cloned().ok_or(Refusal::Invalid)?),
         None => None,
     };
     app.note_use(&row.id);
-    Ok(Caller { token: row.id, label: row.label, scopes: token::of_text(&row.scopes), policy })
+    let (token, label) = (row.id.clone(), row.label.clone());
+    Ok(Caller { token, label, scopes: token::of_text(&row.scopes), policy })
 }
 
-async fn find(app: &App, id: &str) -> Result<Option<rows::Token>, store::Error> {
-    rows::find(&mut app.db.read().await?, id).await
+async fn find(app: &App, id: &str) -> Result<Arc<rows::Token>, Refusal> {
+    async fn row(app: &App, id: &str) -> Result<Option<rows::Token>, store::Error> {
+        rows::find(&mut app.db.read().await?, id).await
+    }
+    match row(app, id).await {
+        Ok(row) => row.map(Arc::new).ok_or(Refusal::Invalid),
+        Err(error) => {
+            tracing::error!(%error, "a token could not be looked up");
+            Err(Refusal::Unavailable)
+        }
+    }
 }
 
 /// The token of a request: exactly one `Authorization` header with the scheme `Bearer`.

@@ -16,6 +16,7 @@ use crate::credential::throttle::Throttle;
 use crate::model::source::SourcePolicy;
 use crate::model::time::Millis;
 use crate::reconcile::{Context, Policies};
+use crate::store::token_memory::Memory;
 use crate::store::{self, Db, lease};
 use crate::telemetry::Board;
 
@@ -28,6 +29,8 @@ pub struct App {
     /// The brake on guessing passwords.
     pub throttle: Arc<Throttle>,
     pub wake: Wake,
+    /// Tokens that were found a moment ago.
+    pub tokens: Arc<Memory>,
     /// How the background tasks fare.
     pub board: Board,
     /// Swapped as a whole by a reload.
@@ -59,6 +62,7 @@ impl App {
             throttle: Arc::default(),
             clock,
             wake: Wake::default(),
+            tokens: Arc::default(),
             board: Board::default(),
             config: Arc::new(watch::Sender::new(Arc::new(config))),
             engine: Arc::new(watch::Sender::new(engine)),

@@ -30,6 +30,7 @@ pub mod sql;
 pub mod testing;
 pub mod ticket;
 pub mod token;
+pub mod token_memory;
 pub mod value;
 pub mod visibility;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Bearer tokens as rows: only the SHA-256 is kept. A token is found by its public id; whether it is right and alive is
-//! decided by `http::auth` on every request, so that a revocation counts on the next one.
+//! decided by `http::auth` on every request. What was found is remembered for a moment (`token_memory`), but not beyond a
+//! revocation, which counts on the next request.
 
 use super::{Error, Row, Session, Tx, values};
 use crate::model::time::Millis;

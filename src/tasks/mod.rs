@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::reconcile::Context;
 use crate::store::Db;
 use crate::store::lease::Lease;
+use crate::store::token_memory::Memory;
 use crate::telemetry::{self, Board, Fare};
 
 /// What every task works with. Cheap to clone.
@@ -32,6 +33,8 @@ pub struct World {
     pub config: watch::Receiver<Arc<Config>>,
     pub engine: watch::Receiver<Context>,
     pub board: Board,
+    /// Who revokes a token makes this process forget it.
+    pub tokens: Arc<Memory>,
     /// Wake it after a commit that put something into the outbox.
     pub deliver: Arc<Notify>,
     /// Cancelled when the daemon ends: long work stops at its next safe point.

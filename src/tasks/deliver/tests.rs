@@ -43,6 +43,7 @@ async fn desk(db: Db, script: Option<Script>) -> Desk {
         config,
         engine,
         board: Board::default(),
+        tokens: Arc::default(),
         deliver: Arc::new(Notify::new()),
         stop: CancellationToken::new(),
         leader: Leader::Alone,
