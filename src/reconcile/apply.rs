@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 
 use super::context::{Context, run_of_day};
-use super::plan::{Planned, plan};
+use super::look::Seen;
+use super::plan::{Planned, plan_seen};
 use super::world::World;
 use super::{Applied, Batch, Error, Leaving, MOST_RECORDS, Overruled, Touched, licence, scope, write};
 use crate::model::change::{Change, Op};
@@ -23,11 +24,33 @@ pub async fn apply(tx: &mut Tx, cx: &Context, source: &SourcePolicy, records: Ve
     apply_while(tx, cx, source, records, None).await
 }
 
+/// As `apply` of one record, about a thing that this transaction has looked at already.
+pub async fn apply_seen(
+    tx: &mut Tx,
+    cx: &Context,
+    source: &SourcePolicy,
+    seen: Seen,
+    record: Record,
+) -> Result<Applied, Error> {
+    apply_in(tx, cx, source, Some(seen.world), vec![record], None).await
+}
+
 /// As `apply`, knowing which keys the source is about to let go of.
 pub(super) async fn apply_while(
     tx: &mut Tx,
     cx: &Context,
     source: &SourcePolicy,
+    records: Vec<Record>,
+    leaving: Option<Leaving<'_>>,
+) -> Result<Applied, Error> {
+    apply_in(tx, cx, source, None, records, leaving).await
+}
+
+async fn apply_in(
+    tx: &mut Tx,
+    cx: &Context,
+    source: &SourcePolicy,
+    seen: Option<World>,
     records: Vec<Record>,
     leaving: Option<Leaving<'_>>,
 ) -> Result<Applied, Error> {
@@ -37,7 +60,7 @@ pub(super) async fn apply_while(
     let at = cx.clock.now();
     let run = cx.run.unwrap_or_else(|| run_of_day(&source.name, at));
     let batch = Batch { cx, source, run, at, overlay: None, leaving };
-    let mut planned = plan(tx, &batch, records).await?;
+    let mut planned = plan_seen(tx, &batch, seen, records).await?;
     if cx.run.is_none() && matches!(source.kind, SourceKind::Scim | SourceKind::Push) {
         super::guard::window(tx, &batch, &planned).await?;
     }

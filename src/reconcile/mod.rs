@@ -20,6 +20,7 @@ mod ledger;
 pub mod licence;
 #[cfg(test)]
 mod licence_tests;
+mod look;
 mod merge;
 #[cfg(test)]
 mod model_tests;
@@ -43,10 +44,11 @@ mod world;
 mod write;
 
 pub use answer::{Applied, EdgeChange, Error, Outcome, Overruled, Refusal, Touched};
-pub use apply::{apply, block};
+pub use apply::{apply, apply_seen, block};
 pub use approve::approve;
 pub use context::{Context, Policies};
 pub use known::{KnownSet, known};
+pub use look::{Seen, look};
 pub use report::{End, Refused, Report, Stop};
 pub use run::{Mode, run};
 pub use why::why;

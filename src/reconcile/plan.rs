@@ -36,7 +36,20 @@ pub struct Planned {
 pub type Said = Vec<(EntityId, BTreeMap<Rel, Targets>)>;
 
 pub async fn plan<S: Look>(session: &mut S, batch: &Batch<'_>, records: Vec<Record>) -> Result<Planned, Error> {
-    let mut world = load(session, batch, &records).await?;
+    plan_seen(session, batch, None, records).await
+}
+
+/// As `plan`, with what was looked at already, where the records touch no more than that.
+pub async fn plan_seen<S: Look>(
+    session: &mut S,
+    batch: &Batch<'_>,
+    seen: Option<World>,
+    records: Vec<Record>,
+) -> Result<Planned, Error> {
+    let mut world = match seen.filter(|seen| records.iter().all(|record| is_within(seen, batch, record))) {
+        Some(seen) => seen,
+        None => load(session, batch, &records).await?,
+    };
     // Two transactions at once must not both find nobody by an address and make the same person twice.
     if may_make_twins(&world, batch, &records) && session.alone(CORRELATE).await? {
         world = load(session, batch, &records).await?;
@@ -66,6 +79,23 @@ pub async fn plan<S: Look>(session: &mut S, batch: &Batch<'_>, records: Vec<Reco
     let mut planned = Planned { world, links, outcomes, changes: Vec::new() };
     tell(&mut planned, batch);
     Ok(planned)
+}
+
+/// Whether the record speaks of what was seen and of nobody else, so that `load` would find nothing more.
+fn is_within(seen: &World, batch: &Batch<'_>, record: &Record) -> bool {
+    match record {
+        Record::Present(desired) => {
+            let derived = derive(desired.kind, &desired.attributes);
+            let finds = |rule| !correlate::values_for(rule, &derived).is_empty();
+            is_seen(seen, &desired.key) && derived.login_key.is_none() && !batch.source.match_rules.iter().any(finds)
+        }
+        Record::Gone { key, .. } => is_seen(seen, key),
+        Record::Same { .. } | Record::Bad { .. } => false,
+    }
+}
+
+fn is_seen(seen: &World, key: &str) -> bool {
+    key.parse::<EntityId>().is_ok_and(|id| seen.things.contains_key(&id))
 }
 
 /// The queue of those who look for somebody by a value that no unique index guards.

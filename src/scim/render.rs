@@ -234,6 +234,7 @@ mod tests {
     use super::super::list::Query;
     use super::super::registry::Registries;
     use super::*;
+    use crate::clock::Clock;
     use crate::model::entity::urn;
     use crate::model::kind::Realm;
 
@@ -302,6 +303,61 @@ mod tests {
             shown(excluded),
             json!({"schemas": [urn::USER, urn::ENTERPRISE], "id": "i1", "userName": "eva", "emails": [{"value": "a@x"}]})
         );
+    }
+
+    /// Some members of a document, with values that a careless splice would break.
+    fn random(clock: &Clock) -> Map<String, Value> {
+        let texts = ["", "a", "\"", "\\", "}\u{2028}", "Žluťoučký \u{1f600}", "\u{1}\t\n", "{\"id\":\"other\"}"];
+        let text = || Value::from(texts[clock.below(texts.len() as u64) as usize]);
+        let extension = json!({"department": text(), "employeeNumber": text(), "manager": {"value": text()}});
+        let all = [
+            ("userName", text()),
+            ("displayName", text()),
+            ("active", Value::Bool(clock.below(2) == 0)),
+            ("name", json!({"givenName": text(), "familyName": text()})),
+            ("emails", json!([{"value": text(), "type": text(), "primary": true}, {"value": text()}])),
+            ("password", Value::from("leaked")),
+            ("groups", json!(["leaked"])),
+            ("nobody knows", Value::from("leaked")),
+            (urn::ENTERPRISE, extension),
+            (urn::CLIENT, json!({"description": "leaked"})),
+        ];
+        let chosen = all.into_iter().filter(|_| clock.below(3) > 0);
+        chosen.map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    #[test]
+    fn s10_text_that_is_passed_on_unread_is_what_reading_it_would_show() {
+        let all = Registries::embedded().unwrap();
+        let shape = all.of_realm(Some(Realm::Agent)).at("Users").unwrap();
+        // Names every attribute, so that each value is read, cut and written anew.
+        let names = [
+            "id",
+            "externalId",
+            "userName",
+            "displayName",
+            "active",
+            "name.givenName",
+            "name.familyName",
+            "emails.value",
+            "emails.type",
+            "emails.primary",
+            "groups",
+            "meta",
+            urn::ENTERPRISE,
+        ];
+        let named = Query { attributes: names.map(str::to_owned).to_vec(), ..Query::default() };
+        let named = Projection::read(shape, &named).unwrap();
+        let clock = Clock::fixed(Millis(0), 11);
+        for _ in 0..300 {
+            let doc = random(&clock);
+            let stored = Stored { doc: Value::Object(doc).to_string(), active: clock.below(2) == 0, ..eva() };
+            let unread = resource(shape, "http://h", &stored, &Projection::default()).unwrap();
+            let read = resource(shape, "http://h", &stored, &named).unwrap();
+            assert!(!unread.contains("leaked"), "{unread}");
+            let [unread, read] = [unread, read].map(|text| serde_json::from_str::<Value>(&text).unwrap());
+            assert_eq!(unread, read);
+        }
     }
 
     #[test]

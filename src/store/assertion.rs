@@ -13,6 +13,9 @@ use crate::model::time::Millis;
 pub const COLUMNS: &str = "a.source, a.kind, a.key, a.entity_id, a.alias, a.external_id, a.digest, a.doc, a.ended, \
                            a.run_id, a.at";
 
+/// How many columns that is.
+pub const WIDTH: usize = 11;
+
 /// Reads the columns that begin at `from`.
 pub fn read(row: &Row, from: usize) -> Result<Assertion, Error> {
     let doc: Option<String> = row.get(from + 7)?;

@@ -60,8 +60,10 @@ fn unnamed(sql: String) -> String {
     out
 }
 
-/// SQLite takes a missing argument for NULL without a word, so debug builds count.
+/// SQLite takes a missing argument for NULL without a word, so debug builds count; tests also count the statements.
 fn counted(sql: &str, given: usize) {
+    #[cfg(test)]
+    super::testing::tally();
     if cfg!(debug_assertions) {
         let wanted = sql.split('$').skip(1).map(|rest| {
             let digits = rest.bytes().take_while(u8::is_ascii_digit).count();

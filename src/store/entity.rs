@@ -154,12 +154,37 @@ pub async fn touching(session: &mut impl Look, wanted: &Wanted<'_>) -> Result<Ve
         return Ok(Vec::new());
     }
     text.push(") ORDER BY e.id, a.source, a.key");
+    gathered(&session.look(text.sql, text.values).await?)
+}
+
+/// What a call that names our id may touch as long as it brings no login and no value to find others by: the thing, and
+/// whatever the source calls by that id. Also whether any group has the thing as a member.
+pub async fn of_call(
+    session: &mut impl Look,
+    source: &str,
+    kind: Kind,
+    id: EntityId,
+) -> Result<(Vec<(Entity, Vec<Assertion>)>, bool), Error> {
+    let sql = format!(
+        "SELECT {COLUMNS}, {}, EXISTS (SELECT 1 FROM edge g WHERE g.rel = 'member' AND g.to_id = $1) \
+         FROM entity e JOIN assertion a ON a.entity_id = e.id WHERE e.id IN (SELECT id FROM entity WHERE id = $1 \
+         UNION ALL SELECT entity_id FROM assertion WHERE source = $2 AND kind = $3 AND key = $1) \
+         ORDER BY e.id, a.source, a.key",
+        assertion::COLUMNS
+    );
+    let rows = session.look(sql, values![id, source, kind]).await?;
+    let in_group = rows.first().map(|row| row.get(WIDTH + assertion::WIDTH)).transpose()?;
+    Ok((gathered(&rows)?, in_group.unwrap_or(false)))
+}
+
+/// Rows of entities joined with what is said of them, in the order of the entities.
+fn gathered(rows: &[Row]) -> Result<Vec<(Entity, Vec<Assertion>)>, Error> {
     let mut found: Vec<(Entity, Vec<Assertion>)> = Vec::new();
-    for row in session.look(text.sql, text.values).await? {
-        let assertion = assertion::read(&row, WIDTH)?;
+    for row in rows {
+        let assertion = assertion::read(row, WIDTH)?;
         match found.last_mut() {
             Some((entity, assertions)) if entity.id == assertion.entity => assertions.push(assertion),
-            _ => found.push((read(&row)?, vec![assertion])),
+            _ => found.push((read(row)?, vec![assertion])),
         }
     }
     Ok(found)

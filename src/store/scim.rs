@@ -8,6 +8,7 @@ use super::db::{Error, Session, Tx};
 use super::filter::{Cond, condition};
 use super::sql::{self, Text};
 use super::value::Row;
+use crate::model::entity::{Assertion, Entity, State};
 use crate::model::id::EntityId;
 use crate::model::kind::{Kind, Realm, Rel};
 use crate::model::time::Millis;
@@ -39,9 +40,12 @@ pub struct Found {
     pub doc: String,
     /// The asking source's own name for it.
     pub external_id: Option<String>,
+    /// Whether any group has it as a member, seen or not: who is in none need not be asked for groups.
+    pub in_group: bool,
 }
 
-const COLUMNS: &str = "e.id, e.active, e.version, e.created, e.modified, e.doc";
+const COLUMNS: &str = "e.id, e.active, e.version, e.created, e.modified, e.doc, \
+                       EXISTS (SELECT 1 FROM edge g WHERE g.rel = 'member' AND g.to_id = e.id)";
 
 fn found(row: &Row) -> Result<Found, Error> {
     Ok(Found {
@@ -51,7 +55,8 @@ fn found(row: &Row) -> Result<Found, Error> {
         created: Millis(row.get(3)?),
         modified: Millis(row.get(4)?),
         doc: row.get(5)?,
-        external_id: row.get(6)?,
+        in_group: row.get(6)?,
+        external_id: row.get(7)?,
     })
 }
 
@@ -92,6 +97,31 @@ pub async fn load(session: &mut impl Session, sight: &Sight<'_>, id: EntityId) -
     let mut statement = select(sight, COLUMNS);
     statement.push(" AND e.id = ").bind(id);
     session.optional(statement.sql, statement.values).await?.map(|row| found(&row)).transpose()
+}
+
+/// What is found of a thing that is loaded, with everything that is said of it: as `load` finds it.
+pub fn of_loaded<'a>(
+    sight: &Sight<'_>,
+    entity: &Entity,
+    said: impl Iterator<Item = &'a Assertion>,
+    in_group: bool,
+) -> Option<Found> {
+    let own: Vec<&Assertion> = said.filter(|said| said.source == sight.source).collect();
+    let held = own.iter().find(|said| !said.ended);
+    let hidden = if sight.own_only { held.is_none() } else { own.iter().any(|said| said.ended) };
+    if entity.kind != sight.kind || entity.realm != sight.realm || entity.state == State::Tombstone || hidden {
+        return None;
+    }
+    Some(Found {
+        id: entity.id,
+        active: entity.active,
+        version: entity.version,
+        created: entity.created,
+        modified: entity.modified,
+        doc: serde_json::to_string(&entity.doc).ok()?,
+        external_id: held.and_then(|said| said.external_id.clone()),
+        in_group,
+    })
 }
 
 /// The same for whoever is about to change it.
@@ -238,7 +268,7 @@ mod tests {
     use crate::model::desired::Ref;
     use crate::store::filter::Order;
     use crate::store::testing::both;
-    use crate::store::{Db, values};
+    use crate::store::{Db, entity, values};
 
     const AGENTS: Sight<'static> =
         Sight { source: "okta", realm: Some(Realm::Agent), own_only: false, kind: Kind::User };
@@ -277,7 +307,7 @@ mod tests {
             (6, "user", "okta", true),
             (10, "group", "okta", false),
         ] {
-            let sql = "INSERT INTO assertion (source, kind, key, entity_id, external_id, ended, run_id, at) VALUES ($1, $2, $3, $4, $5, $6, 'r', 0)";
+            let sql = "INSERT INTO assertion (source, kind, key, entity_id, external_id, ended, run_id, at) VALUES ($1, $2, $3, $4, $5, $6, '0198c0de-7a11-7abc-8def-000000000999', 0)";
             tx.execute(sql, values![source, kind, id(n), id(n), format!("x{n}"), ended]).await.unwrap();
         }
         tx.execute(
@@ -327,6 +357,27 @@ mod tests {
             );
             let mut tx = db.write().await.unwrap();
             assert!(lock(&mut tx, &AGENTS, id(1)).await.unwrap().is_some());
+            tx.commit().await.unwrap();
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn s11_what_is_loaded_to_be_changed_is_what_is_seen() {
+        both(|db| async move {
+            fill(&db).await;
+            let mut tx = db.write().await.unwrap();
+            for (n, own_only) in (1..=10).flat_map(|n| [(n, false), (n, true)]) {
+                let sight = Sight { own_only, ..AGENTS };
+                let (loaded, in_group) = entity::of_call(&mut tx, sight.source, sight.kind, id(n)).await.unwrap();
+                let thing = loaded.iter().find(|(entity, _)| entity.id == id(n));
+                let found = thing.and_then(|(entity, said)| of_loaded(&sight, entity, said.iter(), in_group));
+                let seen = load(&mut tx, &sight, id(n)).await.unwrap();
+                assert_eq!(format!("{found:?}"), format!("{seen:?}"), "{n} {own_only}");
+                if let Some(seen) = seen {
+                    assert_eq!(seen.in_group, matches!(n, 1 | 3), "{n}");
+                }
+            }
             tx.commit().await.unwrap();
         })
         .await;

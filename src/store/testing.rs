@@ -2,6 +2,7 @@
 //! private to the test process (`tests/it/support/postgres.rs`, shared with the integration tests by its path).
 //! Start with `both`.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::time::Duration;
 
@@ -17,6 +18,21 @@ pub mod process;
 
 /// When the schema of a test database was made.
 pub const NOW: Millis = Millis(1_790_000_000_000);
+
+tokio::task_local! {
+    /// Statements of the task so far.
+    static STATEMENTS: Cell<usize>;
+}
+
+/// What `future` gives, and how many statements it sent in its own task. BEGIN, SAVEPOINT and COMMIT are not among them.
+pub async fn statements<F: Future>(future: F) -> (F::Output, usize) {
+    STATEMENTS.scope(Cell::new(0), async { (future.await, STATEMENTS.with(Cell::get)) }).await
+}
+
+/// Called for every statement; outside of `statements` nobody counts.
+pub(super) fn tally() {
+    let _ = STATEMENTS.try_with(|count| count.set(count.get() + 1));
+}
 
 /// Runs the test on a fresh, migrated store of either kind, one after the other; the output names the one that fails.
 pub async fn both<F, Fut>(test: F)

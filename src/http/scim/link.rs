@@ -25,10 +25,12 @@ pub async fn stored(
     projection: &Projection,
     found: Vec<Found>,
 ) -> Result<Vec<Stored>, Error> {
-    let ids: Vec<EntityId> = found.iter().map(|found| found.id).collect();
+    let ids = |wanted: fn(&Found) -> bool| -> Vec<EntityId> {
+        found.iter().filter(|found| wanted(found)).map(|found| found.id).collect()
+    };
     let mut links = match shape.kind {
-        Kind::User if projection.shows("groups") => groups(session, ask, &ids).await?,
-        Kind::Group if projection.shows(MEMBERS) => members(session, ask, &ids).await?,
+        Kind::User if projection.shows("groups") => groups(session, ask, &ids(|found| found.in_group)).await?,
+        Kind::Group if projection.shows(MEMBERS) => members(session, ask, &ids(|_| true)).await?,
         _ => HashMap::new(),
     };
     Ok(found

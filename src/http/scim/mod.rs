@@ -8,6 +8,8 @@ mod link;
 mod narrow;
 mod read;
 mod reply;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use axum::extract::{Request, State};

@@ -16,7 +16,7 @@ use crate::model::desired::{Desired, Record, Targets, Write};
 use crate::model::document::{Document, difference};
 use crate::model::id::EntityId;
 use crate::model::kind::{Kind, Rel};
-use crate::reconcile::{self, Applied, Refusal};
+use crate::reconcile::{self, Applied, Refusal, Seen};
 use crate::scim::error::Error;
 use crate::scim::members::{MEMBERS, Member};
 use crate::scim::patch::{self as patching, Operation};
@@ -62,11 +62,13 @@ async fn create_once(
             refusal => Err(reply::refused(shape, refusal).into()),
         };
     }
-    let found = outcome(&applied, external(&desired.attributes))?;
+    // Who was known before may be in a group.
+    let known = applied.outcomes.iter().any(|outcome| !outcome.created);
+    let found = outcome(&applied, external(&desired.attributes), known)?;
     let location = render::location(shape, &ask.base, &found.id.to_string());
     let etag = render::etag(found.version);
     // Who has just been made is in no group, and a group has the members that it was made with.
-    let alone = applied.outcomes.iter().all(|outcome| outcome.created) && desired.relations.is_empty();
+    let alone = !known && desired.relations.is_empty();
     let text = if alone {
         render::resource(shape, &ask.base, &link::one(found, Vec::new()), projection)?
     } else {
@@ -92,13 +94,14 @@ async fn come_back(
     let Some(found) = found.filter(|found| !found.active && name.is_some() && found.external_id == name) else {
         return Err(taken.into());
     };
-    let current = document(&found)?;
+    let stored = serde_json::from_str(&found.doc).map_err(|_| Error::Internal)?;
+    let current = named(stored, &found);
     let mut after = resource::replaced(shape, &current, &desired.attributes)?;
     if !desired.attributes.contains_key("active") {
         after.insert("active".to_owned(), Value::Bool(true));
     }
     let change = changes(shape, owner, &current, &after, None);
-    let mut response = changed(ask, tx, shape, projection, found, change, name).await?;
+    let mut response = changed(ask, tx, shape, projection, (found, None), change, name).await?;
     if response.status() == StatusCode::OK {
         *response.status_mut() = StatusCode::CREATED;
     }
@@ -125,11 +128,10 @@ async fn replace_once(
     incoming: &Incoming,
 ) -> Result<Response, Stop> {
     let mut tx = ask.app.db.write().await?;
-    let found = locked(ask, &mut tx, shape, id).await?;
-    let current = document(&found)?;
+    let (found, current, seen) = locked(ask, &mut tx, shape, id).await?;
     let after = resource::replaced(shape, &current, &incoming.attributes)?;
     let change = changes(shape, id, &current, &after, incoming.members.clone().map(whole));
-    changed(ask, tx, shape, projection, found, change, external(&after)).await
+    changed(ask, tx, shape, projection, (found, Some(seen)), change, external(&after)).await
 }
 
 pub async fn patch(ask: &Ask<'_>, shape: &Shape, id: &str, body: &Map<String, Value>) -> Result<Response, Error> {
@@ -151,14 +153,13 @@ async fn patch_once(
     operations: &[Operation],
 ) -> Result<Response, Stop> {
     let mut tx = ask.app.db.write().await?;
-    let found = locked(ask, &mut tx, shape, id).await?;
-    let current = document(&found)?;
+    let (found, current, seen) = locked(ask, &mut tx, shape, id).await?;
     let present = present(&mut tx, ask, shape, operations, &found).await?;
     let patched = patching::apply(shape, &id.to_string(), &current, operations, &present)?;
     told_ignored(ask, &patched.ignored);
     let external = external(&patched.document);
     let change = changes(shape, id, &current, &patched.document, patched.members.targets());
-    changed(ask, tx, shape, projection, found, change, external).await
+    changed(ask, tx, shape, projection, (found, Some(seen)), change, external).await
 }
 
 pub async fn delete(ask: &Ask<'_>, shape: &Shape, id: &str) -> Result<Response, Error> {
@@ -172,9 +173,9 @@ pub async fn delete(ask: &Ask<'_>, shape: &Shape, id: &str) -> Result<Response, 
 
 async fn delete_once(ask: &Ask<'_>, shape: &Shape, id: EntityId) -> Result<Response, Stop> {
     let mut tx = ask.app.db.write().await?;
-    locked(ask, &mut tx, shape, id).await?;
+    let (_, _, seen) = locked(ask, &mut tx, shape, id).await?;
     let gone = Record::Gone { kind: shape.kind, key: id.to_string() };
-    let applied = apply(ask, shape, &mut tx, gone).await?;
+    let applied = apply(ask, shape, &mut tx, Some(seen), gone).await?;
     commit(ask, tx, &applied).await?;
     Ok(reply::empty(StatusCode::NO_CONTENT))
 }
@@ -185,15 +186,16 @@ async fn changed(
     mut tx: Tx,
     shape: &Shape,
     projection: &Projection,
-    found: Found,
+    (found, seen): (Found, Option<Seen>),
     change: Option<Desired>,
     external: Option<String>,
 ) -> Result<Response, Stop> {
     let mut applied = Applied::default();
     let mut now = found;
     if let Some(change) = change {
-        applied = apply(ask, shape, &mut tx, Record::Present(Box::new(change))).await?;
-        now = outcome(&applied, external)?;
+        applied = apply(ask, shape, &mut tx, seen, Record::Present(Box::new(change))).await?;
+        // Nobody comes into a group by a change of the member.
+        now = outcome(&applied, external, now.in_group)?;
     }
     let location = render::location(shape, &ask.base, &now.id.to_string());
     let etag = render::etag(now.version);
@@ -237,20 +239,23 @@ async fn shown(
     Ok(render::resource(shape, &ask.base, &stored, projection)?)
 }
 
-/// The resource as it stands, kept from others till the end, in the version that the client expects.
-async fn locked(ask: &Ask<'_>, tx: &mut Tx, shape: &Shape, id: EntityId) -> Result<Found, Stop> {
-    let found = rows::lock(tx, &ask.sight(shape.kind), id).await?.ok_or(Error::NotFound)?;
+/// The resource as it stands, kept from others till the end, in the version that the client expects; what the client has
+/// read of it; and what the engine goes on with.
+async fn locked(ask: &Ask<'_>, tx: &mut Tx, shape: &Shape, id: EntityId) -> Result<(Found, Document, Seen), Stop> {
+    let seen = reconcile::look(tx, ask.policy, shape.kind, id).await?;
+    let (entity, said) = seen.thing().ok_or(Error::NotFound)?;
+    let found = rows::of_loaded(&ask.sight(shape.kind), entity, said, seen.in_group).ok_or(Error::NotFound)?;
     ask.may_change(found.version)?;
-    Ok(found)
+    let current = named(entity.doc.clone(), &found);
+    Ok((found, current, seen))
 }
 
 /// What the client has read: the merged document and its own name for it.
-fn document(found: &Found) -> Result<Document, Error> {
-    let mut document: Document = serde_json::from_str(&found.doc).map_err(|_| Error::Internal)?;
+fn named(mut document: Document, found: &Found) -> Document {
     if let Some(external) = &found.external_id {
         document.insert("externalId".to_owned(), Value::String(external.clone()));
     }
-    Ok(document)
+    document
 }
 
 /// The client's own name for it.
@@ -311,14 +316,18 @@ fn whole(members: Vec<Member>) -> Targets {
 }
 
 /// One record to the engine; what it refuses is the client's to mend.
-async fn apply(ask: &Ask<'_>, shape: &Shape, tx: &mut Tx, record: Record) -> Result<Applied, Stop> {
-    let applied = reconcile::apply(tx, &ask.context(), ask.policy, vec![record]).await?;
+async fn apply(ask: &Ask<'_>, shape: &Shape, tx: &mut Tx, seen: Option<Seen>, record: Record) -> Result<Applied, Stop> {
+    let cx = ask.context();
+    let applied = match seen {
+        Some(seen) => reconcile::apply_seen(tx, &cx, ask.policy, seen, record).await?,
+        None => reconcile::apply(tx, &cx, ask.policy, vec![record]).await?,
+    };
     let refused = applied.refused().next().map(|(_, refusal)| reply::refused(shape, refusal));
     refused.map_or(Ok(applied), |error| Err(error.into()))
 }
 
 /// The entity as the engine left it.
-fn outcome(applied: &Applied, external_id: Option<String>) -> Result<Found, Error> {
+fn outcome(applied: &Applied, external_id: Option<String>, in_group: bool) -> Result<Found, Error> {
     let entity = applied.entity().ok_or(Error::Internal)?;
     Ok(Found {
         id: entity.id,
@@ -328,6 +337,7 @@ fn outcome(applied: &Applied, external_id: Option<String>) -> Result<Found, Erro
         modified: entity.modified,
         doc: serde_json::to_string(&entity.doc).map_err(|_| Error::Internal)?,
         external_id,
+        in_group,
     })
 }
 
