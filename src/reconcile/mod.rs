@@ -12,6 +12,7 @@ mod approve;
 mod carry;
 pub mod context;
 mod correlate;
+mod day;
 mod edges;
 mod guard;
 pub mod invite;
@@ -47,6 +48,7 @@ pub use answer::{Applied, EdgeChange, Error, Outcome, Overruled, Refusal, Touche
 pub use apply::{apply, apply_seen, block};
 pub use approve::approve;
 pub use context::{Context, Policies};
+pub use day::told;
 pub use known::{KnownSet, known};
 pub use look::{Seen, look};
 pub use report::{End, Refused, Report, Stop};

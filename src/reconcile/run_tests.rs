@@ -325,6 +325,49 @@ async fn b4_why_names_source_run_and_time_and_who_is_not_heard() {
     .await;
 }
 
+/// A later word of the same source about something else does not make the earlier one younger.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b4_why_names_the_run_that_set_the_value() {
+    both(|db| async move {
+        let world = World::new(db);
+        let first = sync(&world, people(0..1)).await.run.unwrap();
+        let began = world.cx.clock.now();
+        world.cx.clock.advance(60_000);
+        let mut later = people(0..1);
+        let Some(Record::Present(eva)) = later.last_mut() else { panic!("people come last") };
+        eva.digest = Some(Digest([9; 16]));
+        eva.attributes.insert("title".to_owned(), json!("Head"));
+        let second = sync(&world, later).await.run.unwrap();
+        let mut session = world.db.read().await.unwrap();
+        let id = store::assertion::by_key(&mut session, "ldap", Kind::User, "k0").await.unwrap().unwrap().entity;
+        for (attribute, run, at) in [("title", second, world.cx.clock.now()), ("userName", first, began)] {
+            let told = why(&mut session, &world.cx, id, Some(attribute)).await.unwrap().unwrap();
+            assert_eq!((told[0].from[0].run, told[0].from[0].at), (run, at), "{attribute}");
+        }
+    })
+    .await;
+}
+
+/// The calls of a day share a run: while the day lasts it is running, afterwards it is done, with what it did.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_run_of_a_day_ends_with_its_day() {
+    both(|db| async move {
+        let world = World::new(db);
+        let key = world.cx.clock.entity_id().to_string();
+        let applied = world.apply("idp", vec![present(user(&key, "u0"))]).await;
+        let ended = world.cx.clock.now();
+        let id = applied.run.unwrap();
+        let mut session = world.db.read().await.unwrap();
+        let stored = store::run::by_id(&mut session, id).await.unwrap().unwrap();
+        let told = super::told(&mut session, world.cx.clock.now(), vec![stored.clone()]).await.unwrap().remove(0);
+        assert_eq!((told.state, told.ended, told.counts["create"]), (RunState::Running, None, 1));
+        world.cx.clock.advance(86_400_000);
+        let told = super::told(&mut session, world.cx.clock.now(), vec![stored]).await.unwrap().remove(0);
+        assert_eq!((told.state, told.ended, told.counts["create"]), (RunState::Done, Some(ended), 1));
+    })
+    .await;
+}
+
 /// Seconds of processor that this process has used.
 fn cpu() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();

@@ -1,11 +1,13 @@
 //! Why does an attribute say what it says (B4): for every leaf of the merged document the source that set it, in which run
-//! and when, and what others say that is not heard.
+//! and when, and what others say that is not heard. Run and time are those of the change in the journal that brought the
+//! value; where that is erased, or too long ago, those of the source's last word on the thing. Only reads.
 
 use serde::Serialize;
 use serde_json::Value;
 
 use super::apply::leaf;
 use super::{Context, Error};
+use crate::model::change::Entry;
 use crate::model::document::{self, Document};
 use crate::model::entity::{Assertion, Entity};
 use crate::model::id::{EntityId, RunId};
@@ -30,10 +32,13 @@ pub struct Saying {
     pub source: String,
     pub key: String,
     pub run: RunId,
-    /// When this source last said something else of the thing than before.
+    /// When this source set the value; of what is not heard, when it last said something else of the thing.
     pub at: Millis,
     pub value: Value,
 }
+
+/// Changes of one thing that are looked at, the newest first.
+const HISTORY: i64 = 1_000;
 
 /// `None`: there is no such thing. `attribute` narrows to it and what lies below it.
 pub async fn why(
@@ -46,11 +51,12 @@ pub async fn why(
     let mut holds = store::assertion::of_entity(session, id).await?;
     holds.retain(|assertion| !assertion.ended);
     holds.sort_by(|a, b| (cx.policies.rank(&a.source), &a.key).cmp(&(cx.policies.rank(&b.source), &b.key)));
-    Ok(Some(explain(&entity, &holds, attribute)))
+    let history = store::journal::newest_of_entity(session, id, HISTORY).await?;
+    Ok(Some(explain(&entity, &holds, &history, attribute)))
 }
 
-/// `holds` in the order of belief.
-fn explain(entity: &Entity, holds: &[Assertion], attribute: Option<&str>) -> Vec<Why> {
+/// `holds` in the order of belief, `history` the newest change first.
+fn explain(entity: &Entity, holds: &[Assertion], history: &[Entry], attribute: Option<&str>) -> Vec<Why> {
     let sayings: Vec<(&Assertion, &Document)> =
         holds.iter().map(|hold| (hold, hold.doc.as_ref().unwrap_or(&entity.doc))).collect();
     let mut paths: Vec<Vec<&str>> = document::leaves(&entity.doc).into_iter().map(|(path, _)| path).collect();
@@ -72,12 +78,19 @@ fn explain(entity: &Entity, holds: &[Assertion], attribute: Option<&str>) -> Vec
             let value = leaf(&entity.doc, &path).cloned().unwrap_or(Value::Null);
             let said = sayings.iter().filter_map(|(hold, saying)| {
                 let value = leaf(saying, &path)?.clone();
-                Some(Saying { source: hold.source.clone(), key: hold.key.clone(), run: hold.run, at: hold.at, value })
+                let (run, at) = set_in(history, hold, &path, &value).unwrap_or((hold.run, hold.at));
+                Some(Saying { source: hold.source.clone(), key: hold.key.clone(), run, at, value })
             });
             let (from, overruled) = said.partition(|saying| saying.value == value);
             one(attribute, value, from, overruled)
         })
         .collect()
+}
+
+/// The newest change in which this source brought this very value.
+fn set_in(history: &[Entry], hold: &Assertion, path: &[&str], value: &Value) -> Option<(RunId, Millis)> {
+    let mut own = history.iter().filter(|entry| entry.change.source == hold.source);
+    own.find(|entry| leaf(&entry.change.after, path) == Some(value)).map(|entry| (entry.run, entry.at))
 }
 
 /// Where several say the same, the most believed is the one who set it; where values are joined, all have a part.

@@ -10,6 +10,7 @@ use super::value::{Row, Value, values};
 use crate::model::change::{Change, Entry};
 use crate::model::document::Document;
 use crate::model::id::{EntityId, RunId};
+use crate::model::time::Millis;
 
 /// What stands in column `data`.
 #[derive(Serialize)]
@@ -64,7 +65,7 @@ fn read(row: &Row) -> Result<Entry, Error> {
     Ok(Entry {
         seq: row.get(0)?,
         run: row.parse(1)?,
-        at: crate::model::time::Millis(row.get(2)?),
+        at: Millis(row.get(2)?),
         actor: row.get(3)?,
         change: Change {
             source: row.get(4)?,
@@ -91,16 +92,37 @@ pub async fn of_entity(session: &mut impl Session, id: EntityId, after: i64, lim
     session.all(sql, values![id, after, limit]).await?.iter().map(read).collect()
 }
 
+/// An entity's history, newest first, at most `limit`.
+pub async fn newest_of_entity(session: &mut impl Session, id: EntityId, limit: i64) -> Result<Vec<Entry>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM journal WHERE entity_id = $1 ORDER BY seq DESC LIMIT $2");
+    session.all(sql, values![id, limit]).await?.iter().map(read).collect()
+}
+
 /// All changes after `after`, at most `limit`: the stream of events.
 pub async fn after(session: &mut impl Session, after: i64, limit: i64) -> Result<Vec<Entry>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM journal WHERE seq > $1 ORDER BY seq LIMIT $2");
     session.all(sql, values![after, limit]).await?.iter().map(read).collect()
 }
 
-/// How often each op stands in a run.
-pub async fn counts(session: &mut impl Session, run: RunId) -> Result<Vec<(String, i64)>, Error> {
-    const SQL: &str = "SELECT op, count(*) FROM journal WHERE run_id = $1 GROUP BY op ORDER BY op";
-    session.all(SQL, values![run]).await?.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
+/// How often an op stands in a run, and when last.
+pub struct Count {
+    pub run: RunId,
+    pub op: String,
+    pub count: u64,
+    pub last: Millis,
+}
+
+pub async fn counts(session: &mut impl Session, runs: &[RunId]) -> Result<Vec<Count>, Error> {
+    let mut found = Vec::new();
+    for runs in runs.chunks(sql::MOST) {
+        let mut text = sql::Text::new("SELECT run_id, op, count(*), max(at) FROM journal WHERE run_id IN ");
+        text.list(runs.iter().copied()).push(" GROUP BY run_id, op ORDER BY run_id, op");
+        for row in session.all(text.sql, text.values).await? {
+            let count = row.get::<i64>(2)?.unsigned_abs();
+            found.push(Count { run: row.parse(0)?, op: row.get(1)?, count, last: Millis(row.get(3)?) });
+        }
+    }
+    Ok(found)
 }
 
 /// How many things were taken away in a run since `seq` that are older than `born`: what the guard of calls counts.

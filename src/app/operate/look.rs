@@ -21,6 +21,7 @@ const MOST_ROWS: i64 = 1_000;
 pub async fn runs(world: &World, source: Option<&str>, limit: i64) -> Result<Reply, Failure> {
     let mut read = world.db.read().await?;
     let runs = run::newest(&mut read, source, limit.clamp(1, MOST_ROWS)).await?;
+    let runs = reconcile::told(&mut read, world.clock.now(), runs).await?;
     let states = source_state::all(&mut read).await?;
     let state = |state: &source_state::SourceState| {
         json!({
@@ -41,6 +42,7 @@ pub async fn one(world: &World, id: &str) -> Result<Reply, Failure> {
     let Some(run) = run::by_id(&mut read, id).await? else {
         return Ok(nothing(format!("there is no run {id}")));
     };
+    let run = reconcile::told(&mut read, world.clock.now(), vec![run]).await?.remove(0);
     let entries = journal::of_run(&mut read, id, 0, MOST_CHANGES).await?;
     let waiting = if run.state == RunState::Held { held(&mut read, id).await? } else { Vec::new() };
     Ok(Reply::fine(json!({"run": json(&run)?, "changes": json(&entries)?, "waiting": waiting})))
