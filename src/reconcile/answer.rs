@@ -22,6 +22,10 @@ pub enum Error {
         "{losses} removals or deactivations within an hour are more than the {limit} that source `{source_name}` may make"
     )]
     Held { source_name: String, losses: u64, limit: u64 },
+    #[error("another run of source `{0}` is under way")]
+    Busy(String),
+    #[error("the run lost its lease ({0}): another process may be at work, and nothing more was written")]
+    Fenced(String),
     #[error("a batch has at most {most} records, this one has {found}")]
     TooMany { found: usize, most: usize },
     #[error("source `{0}` is not configured")]

@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::report::{End, Report, Tally};
 use super::spool::{MAY_LOSE, Spool, Stage};
+use super::turn::{Turn, begin};
 use super::{Context, Error, carry};
 use crate::model::desired::Record;
 use crate::model::id::RunId;
 use crate::model::kind::Kind;
 use crate::model::run::{Run, RunState};
+use crate::model::source::SourcePolicy;
 use crate::store::{self, Db};
 
 const PAGE: i64 = 500;
@@ -20,23 +22,31 @@ pub async fn approve(db: &Db, cx: &Context, id: RunId) -> Result<Report, Error> 
     drop(read);
     waits(&run)?;
     let source = cx.policies.get(&run.source).ok_or_else(|| Error::NoSource(run.source.clone()))?;
-    let Held { mut spool, leaving, moved } = held(db, &run).await?;
+    let turn = Turn::take(db, cx, &run.source).await?;
+    let result = carry_out(db, &turn.within(cx), source, &run).await;
+    turn.end().await;
+    result
+}
+
+async fn carry_out(db: &Db, cx: &Context, source: &SourcePolicy, run: &Run) -> Result<Report, Error> {
+    let id = run.id;
+    let Held { mut spool, leaving, moved } = held(db, run).await?;
     if !moved.is_empty() {
         return Err(Error::Moved(moved));
     }
-    let mut tx = db.write_long().await?;
+    let mut tx = begin(db, cx).await?;
     let run = store::run::lock(&mut tx, id).await?.ok_or(Error::NoRun(id))?;
     waits(&run)?; // two people at once: one of them is told
     store::run::put(&mut tx, &Run { state: RunState::Approved, ..run.clone() }).await?;
     tx.commit().await?;
 
-    let cx = cx.within(id);
+    let cx = &cx.within(id);
     cx.opened(id);
     let mut tally = Tally::default();
     let is_leaving = |kind: Kind, key: &str| leaving.contains(&(kind, key.to_owned()));
-    carry::out(db, &cx, source, &mut spool, &is_leaving, run.started, &mut tally).await?;
+    carry::out(db, cx, source, &mut spool, &is_leaving, run.started, &mut tally).await?;
     let digest = tally.digest();
-    let mut tx = db.write_long().await?;
+    let mut tx = begin(db, cx).await?;
     let ended = Run {
         state: RunState::Approved,
         ended: Some(cx.clock.now()),

@@ -4,6 +4,7 @@
 use super::apply::apply_while;
 use super::report::Tally;
 use super::spool::{self, Spool, Stage};
+use super::turn::begin;
 use super::{Applied, Context, Error, Leaving, Refusal};
 use crate::model::run::RunKind;
 use crate::model::source::SourcePolicy;
@@ -91,7 +92,7 @@ async fn piece(
     started: Millis,
 ) -> Result<Applied, Error> {
     let records = spool::parse(raw)?;
-    let mut tx = db.write_long().await?;
+    let mut tx = begin(db, cx).await?;
     let applied = apply_while(&mut tx, cx, source, records, Some(leaving)).await?;
     if let Some(run) = applied.run.filter(|run| !cx.is_open(*run)) {
         store::run::open(&mut tx, run, &source.name, RunKind::from(source.kind), started).await?;

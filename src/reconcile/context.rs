@@ -15,6 +15,7 @@ use crate::model::id::RunId;
 use crate::model::profile::Profiles;
 use crate::model::source::{SourceKind, SourcePolicy};
 use crate::model::time::Millis;
+use crate::store::lease::Lease;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -25,13 +26,15 @@ pub struct Context {
     pub actor: String,
     /// The run that the changes belong to. `None`: the source's run of the day, opened by its first change.
     pub run: Option<RunId>,
+    /// What the transactions of a run must still hold; `None` where nobody else could be at work.
+    pub(super) lease: Option<Lease>,
     /// Runs of the day that are known to be in the database: saves a statement per call.
     pub(super) opened: Arc<Mutex<HashSet<RunId>>>,
 }
 
 impl Context {
     pub fn new(clock: Clock, policies: Arc<Policies>, actor: impl Into<String>) -> Context {
-        Context { clock, policies, actor: actor.into(), run: None, opened: Arc::default() }
+        Context { clock, policies, actor: actor.into(), run: None, lease: None, opened: Arc::default() }
     }
 
     /// The same world, another actor.

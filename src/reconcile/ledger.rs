@@ -8,6 +8,7 @@ use serde_json::json;
 use super::report::{End, Refused, Report, Stop, Tally, changes_in};
 use super::run::{Read, told};
 use super::survey::{Depth, survey};
+use super::turn::begin;
 use super::{Context, Error, approve};
 use crate::model::id::RunId;
 use crate::model::run::{Run, RunKind, RunState};
@@ -37,7 +38,7 @@ pub async fn done(
     let changed = changes_in(&tally.counts) > 0;
     let Outcome { run, started, cursor, whole } = outcome;
     let now = cx.clock.now();
-    let mut tx = db.write_long().await?;
+    let mut tx = begin(db, cx).await?;
     if changed {
         let row = Run {
             state: RunState::Done,
@@ -76,7 +77,7 @@ pub async fn done(
 /// A read that was not complete. The same fault again and again makes one row, not one per poll.
 pub async fn failed(db: &Db, cx: &Context, source: &SourcePolicy, started: Millis, reason: &str) -> Result<(), Error> {
     let now = cx.clock.now();
-    let mut tx = db.write_long().await?;
+    let mut tx = begin(db, cx).await?;
     let mut state = state_of(&mut tx, source).await?;
     let told = status(&BTreeMap::new(), Some(reason));
     if state.last_state.as_deref() != Some(RunState::Failed.as_str()) || state.status != told {
@@ -123,10 +124,10 @@ pub async fn hold(
     }
     let run = already.as_ref().map_or_else(|| cx.clock.run_id(), |run| run.id);
     if already.is_none() {
-        keep_items(db, run, &mut read, &surveyed.marks).await?;
+        keep_items(db, cx, run, &mut read, &surveyed.marks).await?;
     }
     let now = cx.clock.now();
-    let mut tx = db.write_long().await?;
+    let mut tx = begin(db, cx).await?;
     if already.is_none() {
         store::run::supersede_held(&mut tx, &source.name, now).await?;
         let row = Run {
@@ -166,6 +167,7 @@ async fn held_run(db: &Db, source: &SourcePolicy) -> Result<Option<Run>, Error> 
 /// Nobody sees these rows before the run's own row is there.
 async fn keep_items(
     db: &Db,
+    cx: &Context,
     run: RunId,
     read: &mut Read,
     marks: &[(Option<crate::model::id::EntityId>, Option<i64>)],
@@ -187,7 +189,7 @@ async fn keep_items(
                     Item { seq, record: String::from_utf8_lossy(&record).into_owned(), entity, version }
                 })
                 .collect();
-            let mut tx = db.write_long().await?;
+            let mut tx = begin(db, cx).await?;
             store::run::add_items(&mut tx, run, items).await?;
             tx.commit().await?;
         }

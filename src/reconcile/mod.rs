@@ -40,6 +40,7 @@ mod spool;
 mod survey;
 mod take;
 mod tell;
+mod turn;
 pub mod why;
 mod world;
 mod write;

@@ -10,6 +10,7 @@ use super::known::{self, KnownSet, Seen};
 use super::report::{self, End, Refused, Report, Tally};
 use super::spool::{MAY_LOSE, Spool, Stage};
 use super::survey::{Depth, survey};
+use super::turn::Turn;
 use super::{Context, Error, carry, ledger};
 use crate::model::desired::{Chunk, Desired, End as ReadEnd, Record, Scope};
 use crate::model::kind::Kind;
@@ -53,8 +54,26 @@ impl Presence {
     }
 }
 
-/// Runs one read of one source. `known` is what the reader compared with. Not two at once for one source.
+/// Runs one read of one source. `known` is what the reader compared with. Two at once for one source: the second is
+/// `Error::Busy` (on an embedded store its callers see to it).
 pub async fn run(
+    db: &Db,
+    cx: &Context,
+    source: &SourcePolicy,
+    chunks: mpsc::Receiver<Chunk>,
+    known: Arc<KnownSet>,
+    mode: Mode,
+) -> Result<Report, Error> {
+    if mode == Mode::Plan {
+        return walk(db, cx, source, chunks, known, mode).await;
+    }
+    let turn = Turn::take(db, cx, &source.name).await?;
+    let result = walk(db, &turn.within(cx), source, chunks, known, mode).await;
+    turn.end().await;
+    result
+}
+
+async fn walk(
     db: &Db,
     cx: &Context,
     source: &SourcePolicy,

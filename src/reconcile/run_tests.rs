@@ -406,3 +406,30 @@ async fn speed_of_a_first_run() {
         .entity;
     assert_eq!(world.get(id).await.state, State::Live);
 }
+
+/// Where several processes share a store, two runs of one source are never under way at once, and one that lost its lease
+/// writes nothing any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_run_of_a_source_at_a_time_and_who_slept_too_long_writes_nothing() {
+    both(|db| async move {
+        if db.is_embedded() {
+            return; // one process: a file lock
+        }
+        let world = World::new(db);
+        let first = super::turn::Turn::take(&world.db, &world.cx, "ldap").await.unwrap();
+        let second = read(&world, "ldap", people(0..2), complete(), SYNC).await;
+        assert!(matches!(second, Err(Error::Busy(source)) if source == "ldap"));
+        assert_eq!(read(&world, "ldap", people(0..2), complete(), Mode::Plan).await.unwrap().counts["create"], 3);
+
+        // It sleeps, its lease ends, and another takes over.
+        let cx = first.within(&world.cx);
+        let mut tx = world.db.write().await.unwrap();
+        tx.execute("UPDATE lease SET expires = 0 WHERE name = 'run:ldap'", vec![]).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(sync(&world, people(0..2)).await.counts["create"], 3);
+        let late = super::turn::begin(&world.db, &cx).await;
+        assert!(matches!(late, Err(Error::Fenced(lease)) if lease == "run:ldap"));
+        drop(first);
+    })
+    .await;
+}

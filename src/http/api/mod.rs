@@ -78,6 +78,7 @@ impl From<reconcile::Error> for Stop {
             reconcile::Error::Store(error) => error.into(),
             reconcile::Error::Race => Problem::unavailable("another change came first"),
             held @ reconcile::Error::Held { .. } => Problem::conflict("held", held),
+            busy @ reconcile::Error::Busy(_) => Problem::conflict("busy", busy),
             other => Problem::internal(other),
         };
         if again { Stop::Again(problem) } else { Stop::Final(problem) }
