@@ -1,6 +1,7 @@
 //! Builds the daemon from its parts, runs it, and stops it in two stages: first nobody new is let in, then what runs is
 //! finished, then the store is closed. Start with `run`.
 
+mod faults;
 mod notify;
 pub mod operate;
 pub mod probe;
@@ -18,9 +19,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::config::fault::{Fault, Refused};
-use crate::config::source::Body;
+use crate::config::fault::Refused;
+use crate::config::{Config, Reading};
 use crate::credential;
 use crate::http::state::App;
 use crate::http::{self, control, server};
@@ -97,24 +97,12 @@ fn lock(database: &Path) -> Result<std::fs::File, Error> {
 pub struct Origin(pub Vec<PathBuf>);
 
 impl Origin {
+    /// All faults at once, also those that show only when mappings and connectors are compiled.
     pub fn load(&self) -> Result<Config, Refused> {
-        let config = Config::load(&self.0, crate::config::environment())?;
-        let faults = faults(&config);
-        if faults.is_empty() { Ok(config) } else { Err(Refused(faults)) }
+        let reading = Reading::load(&self.0, crate::config::environment());
+        reading.also(faults::of(reading.partial()));
+        reading.done()
     }
-}
-
-/// What only shows when mappings and connectors are compiled.
-fn faults(config: &Config) -> Vec<Fault> {
-    let pushed = config.sources.iter().filter_map(|(name, source)| match &source.body {
-        Body::Push(settings) => Some((name, http::api::records::Reader::compile(settings).err()?)),
-        _ => None,
-    });
-    let pushed = pushed.flat_map(|(name, faults)| {
-        let fault = move |allowed| Fault { key: format!("sources.{name}"), value: None, allowed, origin: None };
-        faults.into_iter().map(fault)
-    });
-    tasks::poll::faults(config).into_iter().chain(pushed).collect()
 }
 
 /// The daemon from start to end. Returns after SIGTERM or SIGINT, or when the store failed.

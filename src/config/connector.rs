@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::fault::Refused;
-use super::read::{check, check_file};
+use super::fault::{Fault, Refused};
+use super::read::{check, read_file};
 use crate::model::kind::{Kind, words};
 
 /// The connectors that come with the program.
@@ -103,6 +103,8 @@ pub struct Errors {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stream {
     pub name: String,
+    /// Where it stands in the file: `stream[0]`.
+    pub place: String,
     pub kind: Kind,
     pub request: Request,
     pub page: Paging,
@@ -191,6 +193,8 @@ pub struct Cursor {
 /// Free text that names a thing of its own: every text found becomes a record whose key is the folded text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Derive {
+    /// Where it stands in the file: `stream[0].derive[0]`.
+    pub place: String,
     pub kind: Kind,
     pub value: String,
     /// For `mapping`; the record is `{"value": text, "key": folded}`.
@@ -211,8 +215,9 @@ impl Connector {
         check(text, Connector::read)
     }
 
-    pub fn load(file: &Path) -> Result<Connector, Refused> {
-        check_file(file, Connector::read)
+    /// As much of it as could be read, with all its faults. A stream whose kind is faulty is left out.
+    pub fn load(file: &Path) -> (Connector, Vec<Fault>) {
+        read_file(file, Connector::read)
     }
 }
 

@@ -2,7 +2,7 @@
 //! stands in a connector file (`connector.rs`); here stands what is special to one installation: address, secret, zone.
 //! Never let a secret out of this file but as `SecretString`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -19,6 +19,8 @@ pub struct Crm {
     /// Scheme, host and the path in front of the connector's own.
     pub url: Url,
     pub connector: Connector,
+    /// Where the connector stands, where it is a file of the operator's own.
+    pub connector_file: Option<PathBuf>,
     pub username: Option<String>,
     pub secret: Option<SecretString>,
     /// PEM file: trusted instead of the system's certificates.
@@ -33,7 +35,7 @@ pub struct Crm {
 }
 
 impl Crm {
-    /// `None` after a fault.
+    /// `None` after a fault of the connector's name. After other faults the mapping can still be checked.
     pub fn read(section: &Section<'_>) -> Option<Crm> {
         let insecure = section.boolean("insecure", false);
         let url = section.url_required("url", &["https", "http"]);
@@ -44,7 +46,8 @@ impl Crm {
         {
             section.fault("url", Some(url.as_str()), "must be https; plain http needs insecure = true");
         }
-        let connector = connector_of(section);
+        let connector_file = section.path_of("connector_file");
+        let connector = connector_of(section, connector_file.as_deref());
         let zone = section.parsed("zone", zone).unwrap_or(TimeZone::UTC);
         let secret = section.secret("secret");
         let username = section.text("username");
@@ -54,26 +57,37 @@ impl Crm {
         let connector = connector?;
         let variables = over(section, "variables", &connector.variables, variables);
         let tables = over(section, "tables", &connector.tables, tables);
-        Some(Crm { url: url?, connector, username, secret, ca_file, zone, full_every, variables, tables })
+        let url = url.unwrap_or_else(nowhere);
+        Some(Crm { url, connector, connector_file, username, secret, ca_file, zone, full_every, variables, tables })
     }
 }
 
+impl Crm {
+    /// Where the connector stands, for faults of it.
+    pub fn place(&self) -> String {
+        let built_in = || format!("the built-in connector {}", self.connector.name);
+        self.connector_file.as_ref().map_or_else(built_in, |file| file.display().to_string())
+    }
+}
+
+/// Placeholder after a fault of `url`: never dialled.
+fn nowhere() -> Url {
+    Url::parse("https://invalid/").expect("a plain URL")
+}
+
 /// `connector = "rt5"` is one of the built-in files, `connector_file` one of the operator's own.
-fn connector_of(section: &Section<'_>) -> Option<Connector> {
-    match (section.path_of("connector_file"), section.has("connector")) {
+fn connector_of(section: &Section<'_>, file: Option<&Path>) -> Option<Connector> {
+    match (file, section.has("connector")) {
         (Some(_), true) => {
             section.parsed("connector", |_| Err::<(), _>("give connector or connector_file, not both"));
             None
         }
-        (Some(file), false) => match Connector::load(&file) {
-            Ok(connector) => Some(connector),
-            Err(refused) => {
-                for fault in refused.0 {
-                    section.fault("connector_file", Some(&file.display().to_string()), fault);
-                }
-                None
-            }
-        },
+        (Some(file), false) => {
+            let (connector, faults) = Connector::load(file);
+            let unread = faults.iter().any(|fault| fault.key == "(file)");
+            section.faults_of(faults.into_iter().filter(|fault| !unread || fault.key == "(file)").collect());
+            (!unread).then_some(connector)
+        }
         (None, _) => section.required_by("connector", connector::built_in),
     }
 }
@@ -87,7 +101,10 @@ fn over(section: &Section<'_>, key: &str, declared: &Map<String, Value>, own: Op
             for (name, value) in own {
                 if values.insert(name.clone(), value).is_none() {
                     let known = declared.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-                    section.fault(key, Some(&name), format_args!("this connector knows only: {known}"));
+                    let known =
+                        if known.is_empty() { format!("it has no {key}") } else { format!("Allowed here: {known}") };
+                    let allowed = format!("is unknown to this connector. {known}");
+                    section.fault(&format!("{key}.{name}"), None, allowed);
                 }
             }
         }

@@ -37,8 +37,12 @@ impl fmt::Display for Fault {
 pub struct Faults(Rc<RefCell<Vec<Fault>>>);
 
 impl Faults {
+    /// The same fault twice is one.
     pub fn push(&self, fault: Fault) {
-        self.0.borrow_mut().push(fault);
+        let mut all = self.0.borrow_mut();
+        if !all.contains(&fault) {
+            all.push(fault);
+        }
     }
 
     pub fn len(&self) -> usize {

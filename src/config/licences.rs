@@ -1,17 +1,86 @@
 //! The catalogue of licences from its TOML file: `config/licences.toml` is built in, an operator may name another.
 //! Every fault at once. What the catalogue means is `model::catalogue`; the rules are `model::licence`.
 
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-use crate::model::catalogue::{Catalogue, Fault, Raw};
+use super::fault::Fault;
+use super::read::{Document, Section, read_file};
+use crate::model::catalogue::{self, Catalogue, Family, Raw, Upgrade};
 
 /// The file that is part of the program.
 pub const BUILT_IN: &str = include_str!("../../config/licences.toml");
 
+/// One text.
 pub fn read(text: &str) -> Result<Catalogue, Vec<Fault>> {
-    let raw: Raw = toml::from_str(text)
-        .map_err(|error| vec![Fault { key: "licences".to_owned(), message: error.message().to_owned() }])?;
-    Catalogue::check(raw)
+    let document = Document::parse(text);
+    let raw = raw(&document.root());
+    checked(raw, document.done().err().map(|refused| refused.0).unwrap_or_default(), None)
+}
+
+pub fn load(file: &Path) -> Result<Catalogue, Vec<Fault>> {
+    let (raw, faults) = read_file(file, raw);
+    checked(raw, faults, Some(file.display().to_string()))
+}
+
+/// What the form does not show: names that stand twice, moves between licences that do not exist.
+fn checked(raw: Raw, mut faults: Vec<Fault>, origin: Option<String>) -> Result<Catalogue, Vec<Fault>> {
+    // Of a file that cannot be read nothing else is true.
+    if faults.iter().any(|fault| fault.key == "(file)") {
+        faults.retain(|fault| fault.key == "(file)");
+        return Err(faults);
+    }
+    let form = faults.len();
+    match Catalogue::check(raw) {
+        Ok(catalogue) if faults.is_empty() => return Ok(catalogue),
+        Ok(_) => {}
+        Err(found) => {
+            let of_form = |key: &str| faults[..form].iter().any(|fault| fault.key == key);
+            // Where the families are faulty, which moves exist is not known.
+            let families = faults.iter().any(|fault| !fault.key.starts_with("upgrade"));
+            let new =
+                |fault: &catalogue::Fault| !of_form(&fault.key) && !(families && fault.key.starts_with("upgrade"));
+            let told = |fault: catalogue::Fault| Fault {
+                key: fault.key,
+                value: None,
+                allowed: fault.message,
+                origin: origin.clone(),
+            };
+            let found: Vec<Fault> = found.into_iter().filter(new).map(told).collect();
+            faults.extend(found);
+        }
+    }
+    Err(faults)
+}
+
+fn raw(root: &Section<'_>) -> Raw {
+    let must = |section: &Section<'_>, key: &str| {
+        if !section.has(key) {
+            section.missing(key);
+        }
+    };
+    must(root, "tiers");
+    let family = |section: &Section<'_>| {
+        ["services", "tiers", "mini"].iter().for_each(|key| must(section, key));
+        Family {
+            name: section.required("name"),
+            services: section.list("services").into_iter().collect(),
+            tiers: section.boolean("tiers", false),
+            mini: section.boolean("mini", false),
+        }
+    };
+    let upgrade = |section: &Section<'_>| {
+        ["from", "to"].iter().for_each(|key| must(section, key));
+        Upgrade { from: section.list("from"), to: section.list("to") }
+    };
+    must(root, "grace_days");
+    must(root, "family");
+    Raw {
+        tiers: root.list("tiers"),
+        grace_days: root.integer("grace_days", 0..=36_500, 0),
+        family: root.array("family").iter().map(family).collect(),
+        upgrade: root.array("upgrade").iter().map(upgrade).collect(),
+    }
 }
 
 /// # Panics
@@ -251,7 +320,25 @@ mod tests {
                     [[family]]\nname = 'x'\nservices = []\ntiers = false\nmini = true\n\
                     [[upgrade]]\nfrom = ['X A', 'Y']\nto = ['X GOLD']\n";
         let keys: Vec<String> = read(text).unwrap_err().into_iter().map(|fault| fault.key).collect();
-        assert_eq!(keys, ["tiers[1]", "family[1].name", "grace_days", "upgrade[0].from[1]", "upgrade[0].to[0]"]);
-        assert!(read("tier = []").unwrap_err()[0].message.contains("unknown field"));
+        assert_eq!(keys, ["grace_days", "tiers[1]", "family[1].name"]);
+        let moves = "tiers = ['A']\ngrace_days = 1\n[[family]]\nname = 'X'\nservices = []\ntiers = true\nmini = false\n\
+                     [[upgrade]]\nfrom = ['X A', 'Y']\nto = ['X GOLD']\n";
+        let keys: Vec<String> = read(moves).unwrap_err().into_iter().map(|fault| fault.key).collect();
+        assert_eq!(keys, ["upgrade[0].from[1]", "upgrade[0].to[0]"]);
+        let told: Vec<String> = read("tier = []\n[[family]]\nname = 'X'\nservice = []\ntiers = 'yes'\n")
+            .unwrap_err()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let expected = [
+            "tiers: is missing",
+            "grace_days: is missing",
+            "family[0].services: is missing",
+            "family[0].mini: is missing",
+            "family[0].tiers = yes: must be true or false",
+            "family[0].service: is unknown (did you mean services?). Allowed here: mini, name, services, tiers",
+            "tier: is unknown (did you mean tiers?). Allowed here: family, grace_days, tiers, upgrade",
+        ];
+        assert_eq!(told, expected);
     }
 }

@@ -1,6 +1,6 @@
 //! Raw TOML and environment -> checked configuration, all faults at once (`fault`). `read` has the readers, one file per
 //! section turns a `read::Section` into a checked struct. What stands in a `Config` is right: nobody checks it again.
-//! Start with `Config::load`; every key is explained in `config/default.toml`.
+//! Start with `Reading::load`; every key is explained in `config/default.toml`.
 
 pub mod connector;
 pub mod credential;
@@ -33,7 +33,7 @@ pub use source::{Body, Source};
 use crate::model::catalogue::Catalogue;
 use crate::model::profile::Profiles;
 use crate::model::source::SourcePolicy;
-use fault::Refused;
+use fault::{Fault, Refused};
 use read::{Document, Section};
 
 /// The whole checked configuration.
@@ -51,20 +51,48 @@ pub struct Config {
     pub sources: BTreeMap<String, Source>,
 }
 
-impl Config {
+/// A configuration as far as it could be read. Whoever puts its parts to use adds what shows only then, so that all
+/// faults are told together; a `Config` comes out of it only when there are none.
+pub struct Reading {
+    document: Document,
+    config: Config,
+}
+
+impl Reading {
     /// Merges the files (later ones win) and the variables, and reads everything.
-    pub fn load(files: &[PathBuf], variables: impl IntoIterator<Item = (String, String)>) -> Result<Config, Refused> {
-        Config::of(&Document::load(files, variables))
+    pub fn load(files: &[PathBuf], variables: impl IntoIterator<Item = (String, String)>) -> Reading {
+        Reading::of(Document::load(files, variables))
     }
 
     /// One text, for tests.
-    pub fn parse(text: &str) -> Result<Config, Refused> {
-        Config::of(&Document::parse(text))
+    pub fn parse(text: &str) -> Reading {
+        Reading::of(Document::parse(text))
     }
 
-    fn of(document: &Document) -> Result<Config, Refused> {
+    fn of(document: Document) -> Reading {
         let config = Config::read(&document.root());
-        document.done().map(|()| config)
+        Reading { document, config }
+    }
+
+    /// Placeholders stand in it where something was faulty: only for finding more faults.
+    pub fn partial(&self) -> &Config {
+        &self.config
+    }
+
+    /// Faults that `partial` shows when its parts are put to use; value and file are added to them here.
+    pub fn also(&self, faults: impl IntoIterator<Item = Fault>) {
+        faults.into_iter().for_each(|fault| self.document.fault(fault));
+    }
+
+    pub fn done(self) -> Result<Config, Refused> {
+        self.document.done().map(|()| self.config)
+    }
+}
+
+impl Config {
+    /// One text with the faults of its form only, for tests.
+    pub fn parse(text: &str) -> Result<Config, Refused> {
+        Reading::parse(text).done()
     }
 
     fn read(root: &Section<'_>) -> Config {
@@ -97,20 +125,13 @@ impl Config {
 /// `[licences] catalogue_file`, or the built-in one.
 fn catalogue(section: &Section<'_>) -> Arc<Catalogue> {
     let Some(file) = section.path_of("catalogue_file") else { return licences::built_in() };
-    let name = file.display().to_string();
-    match std::fs::read_to_string(&file) {
-        Err(error) => section.fault("catalogue_file", Some(&name), format_args!("must be readable: {error}")),
-        Ok(text) => match licences::read(&text) {
-            Ok(catalogue) => return Arc::new(catalogue),
-            Err(faults) => {
-                for fault in faults {
-                    let remark = format_args!("{}: {}", fault.key, fault.message);
-                    section.fault("catalogue_file", Some(&name), remark);
-                }
-            }
-        },
+    match licences::load(&file) {
+        Ok(catalogue) => Arc::new(catalogue),
+        Err(faults) => {
+            section.faults_of(faults);
+            licences::built_in()
+        }
     }
-    licences::built_in()
 }
 
 /// The variables of this process that are readable as text.

@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::fault::{Fault, Faults, Refused};
 use super::secret;
 use super::tree::{self, Body, Node, Table};
+use crate::model::near::nearest;
 
 /// A whole tree of values with the faults found so far.
 pub struct Document {
@@ -72,6 +73,18 @@ impl Document {
         })
     }
 
+    /// A fault that shows only when values are put to use. Value and place are those of its key here, unless it brings
+    /// its own place; what was told already is not told again.
+    pub fn fault(&self, mut fault: Fault) {
+        if let Some(node) = tree::find(&self.table, &fault.key).filter(|_| fault.origin.is_none()) {
+            let key = fault.key.rsplit('.').next().unwrap_or(&fault.key);
+            let value = fault.value.take().or_else(|| Some(node.plain()));
+            fault.value = value.filter(|_| !secret::sounds_like(key)).map(|value| shown(&value));
+            fault.origin = node.origin();
+        }
+        self.faults.push(fault);
+    }
+
     /// Call after all sections are gone.
     pub fn done(&self) -> Result<(), Refused> {
         let faults = self.faults.take();
@@ -86,11 +99,12 @@ pub fn check<T>(text: &str, reader: impl FnOnce(&Section<'_>) -> T) -> Result<T,
     document.done().map(|()| value)
 }
 
-/// Like `check`, for a file of its own (a connector, the catalogue of licences).
-pub fn check_file<T>(file: &Path, reader: impl FnOnce(&Section<'_>) -> T) -> Result<T, Refused> {
+/// A file of its own (a connector, the catalogue of licences): what could be read of it, and its faults.
+pub fn read_file<T>(file: &Path, reader: impl FnOnce(&Section<'_>) -> T) -> (T, Vec<Fault>) {
     let document = Document::load(&[file.to_owned()], []);
     let value = reader(&document.root());
-    document.done().map(|()| value)
+    let named = |fault| Fault { origin: Some(file.display().to_string()), ..fault };
+    (value, document.faults.take().into_iter().map(named).collect())
 }
 
 /// A table of the configuration while it is being read. An absent table reads like an empty one.
@@ -349,18 +363,31 @@ impl<'a> Section<'a> {
 
     /// Records a fault of `key`. The value is left out where the key sounds like a secret.
     pub fn fault(&self, key: &str, value: Option<&str>, allowed: impl Display) {
-        let origin = self.table.get(key).and_then(|node| node.origin.as_deref()).or(self.origin);
+        let own = self.table.get(key).and_then(Node::origin);
+        // What is missing is missing where the rest of the section stands; the whole has no such place.
+        let beside = || tree::origin_of(self.table).filter(|_| !self.path.is_empty());
+        let place = || self.origin.map(str::to_owned).or_else(beside);
         self.document.faults.push(Fault {
             key: self.join(key),
             value: value.filter(|_| !secret::sounds_like(key)).map(shown),
             allowed: allowed.to_string(),
-            origin: origin.map(str::to_owned),
+            origin: own.or_else(place),
         });
+    }
+
+    /// Records the faults of another file.
+    pub fn faults_of(&self, faults: Vec<Fault>) {
+        faults.into_iter().for_each(|fault| self.document.faults.push(fault));
     }
 
     /// Records that `key` is missing.
     pub fn missing(&self, key: &str) {
         self.fault(key, None, "is missing");
+    }
+
+    /// What the reader of `other` asks for is known here too.
+    pub fn knows_like(&self, other: &Section<'_>) {
+        self.asked.borrow_mut().extend(other.asked.borrow().iter().cloned());
     }
 
     fn below(&self, path: String, node: &'a Node, table: &'a Table) -> Section<'a> {
@@ -405,7 +432,9 @@ impl Drop for Section<'_> {
     fn drop(&mut self) {
         let asked = self.asked.borrow();
         for key in self.table.keys().filter(|key| !asked.contains(*key)) {
-            let near = nearest(key, &asked).map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+            let near = nearest(key, asked.iter().map(String::as_str))
+                .map(|near| format!(" (did you mean {near}?)"))
+                .unwrap_or_default();
             let allowed = asked.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
             self.fault(key, None, format_args!("is unknown{near}. Allowed here: {allowed}"));
         }
@@ -438,25 +467,4 @@ fn parse_url(text: &str, schemes: &[&str]) -> Result<url::Url, String> {
     let url = url::Url::parse(text).map_err(|_| allowed())?;
     let plain = url.username().is_empty() && url.password().is_none();
     if schemes.contains(&url.scheme()) && url.has_host() && plain { Ok(url) } else { Err(allowed()) }
-}
-
-/// The known key that is at most a third of its letters away.
-fn nearest<'k>(key: &str, known: &'k BTreeSet<String>) -> Option<&'k str> {
-    let best = known.iter().map(|other| (distance(key, other), other)).min()?;
-    (best.0 * 3 <= key.chars().count().max(3)).then_some(best.1)
-}
-
-/// Levenshtein.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, right) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(left != *right);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }

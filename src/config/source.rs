@@ -1,5 +1,7 @@
 //! Sections `[sources.NAME]`: what every source has in common (its policy and schedule), and which kind of reader it has.
-//! The readers' own keys are read by `ldap` and `crm`.
+//! The readers' own keys are read by `ldap`, `crm` and `push`; whether the keys together make sense is `meaning`'s.
+
+mod meaning;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,10 +9,11 @@ use std::sync::Arc;
 use super::crm::Crm;
 use super::ldap::{self, Ldap};
 use super::push::Push;
-use super::read::Section;
+use super::read::{Document, Section};
 use super::schedule::Schedule;
 use crate::model::fold;
 use crate::model::source::{Absence, Guard, MatchRule, SourceKind, SourcePolicy};
+use crate::model::time::Millis;
 
 /// A configured source.
 #[derive(Debug, Clone)]
@@ -49,7 +52,7 @@ fn read(name: &str, section: &Section<'_>) -> Source {
     if name.is_empty() || name.len() > 40 || !name.chars().all(plain) {
         section.fault("", None, "a source's name has 1 to 40 of a-z, 0-9, - and _");
     }
-    let kind = section.word_required("kind").unwrap_or(SourceKind::Push);
+    let Some(kind) = section.word_required::<SourceKind>("kind") else { return of_no_kind(name, section) };
     if (name == OPERATOR) != (kind == SourceKind::Operator) {
         section.fault("kind", Some(kind.as_str()), "the source named operator, and no other, is of kind operator");
     }
@@ -61,9 +64,35 @@ fn read(name: &str, section: &Section<'_>) -> Source {
         SourceKind::Push => Body::Push(Push::read(section)),
         SourceKind::Operator => Body::Operator,
     };
-    let polled = matches!(kind, SourceKind::Ldap | SourceKind::Crm);
-    let schedule = if polled { section.word_optional("schedule") } else { None };
-    Source { policy: Arc::new(policy(name, kind, section)), schedule, body }
+    let schedule = schedule(kind, section);
+    let policy = policy(name, kind, section);
+    meaning::check(section, &policy, &body);
+    Source { policy: Arc::new(policy), schedule, body }
+}
+
+fn schedule(kind: SourceKind, section: &Section<'_>) -> Option<Schedule> {
+    if !matches!(kind, SourceKind::Ldap | SourceKind::Crm) {
+        let refused = |_: &str| Err::<Schedule, _>("is for sources that are polled (ldap, crm); this one is not");
+        return section.parsed("schedule", refused);
+    }
+    section.parsed("schedule", |text| {
+        let schedule = Schedule::parse(text).map_err(|wrong| wrong.to_string())?;
+        let never = schedule.after(Millis(0)).is_none();
+        if never { Err("names a day that no year has".to_owned()) } else { Ok(schedule) }
+    })
+}
+
+/// What its own keys mean is not known without the kind: a key that some kind has is let be, any other is unknown.
+fn of_no_kind(name: &str, section: &Section<'_>) -> Source {
+    let policy = policy(name, SourceKind::Push, section);
+    section.word_optional::<Schedule>("schedule");
+    let nothing = Document::parse("");
+    let blank = nothing.root();
+    ldap::read(&blank);
+    Crm::read(&blank);
+    Push::read(&blank);
+    section.knows_like(&blank);
+    Source { policy: Arc::new(policy), schedule: None, body: Body::Operator }
 }
 
 fn policy(name: &str, kind: SourceKind, section: &Section<'_>) -> SourcePolicy {

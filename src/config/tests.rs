@@ -9,7 +9,7 @@ const DEFAULT: &str = include_str!("../../config/default.toml");
 const EXAMPLE: &str = include_str!("../../config/example.toml");
 
 /// Keys that exclude others of the same section and stand in the prose of default.toml.
-const ALTERNATIVES: &[&str] = &["sources.hq.urls", "sources.rt.connector_file"];
+const ALTERNATIVES: &[&str] = &["sources.hq.urls", "sources.rt.connector_file", "sources.idp.company"];
 
 /// default.toml with every commented key in force.
 fn everything() -> String {
@@ -56,7 +56,8 @@ fn default_toml_explains_every_key() {
     // Every source has the keys of all sources: they are explained once, at `idp`.
     let common = |key: &str| {
         let parts: Vec<&str> = key.splitn(3, '.').collect();
-        parts.len() == 3 && parts[0] == "sources" && document.has(&format!("sources.idp.{}", parts[2]))
+        let at_idp = parts.get(2).map(|key| format!("sources.idp.{key}")).unwrap_or_default();
+        parts[0] == "sources" && (document.has(&at_idp) || ALTERNATIVES.contains(&at_idp.as_str()))
     };
     let silent: Vec<&&String> = silent.iter().filter(|key| !common(key)).collect();
     assert!(silent.is_empty(), "not in default.toml: {silent:?}");
@@ -81,6 +82,7 @@ fn every_fault_is_told_at_once_with_key_value_and_what_is_allowed() {
         pasword = "hunter2"
         [sources.hq]
         kind = "ldap"
+        realm = "agent"
         url = "ldaps://h"
         base = "dc=x"
         schedule = "every day"
@@ -121,7 +123,7 @@ fn s34_a_secret_file_that_everybody_can_read_is_refused_and_never_shown() {
     let (file, secret) = (folder.path().join("m.toml"), folder.path().join("pw"));
     std::fs::write(&file, "[mail]\nusername = 'u'\npassword_file = 'pw'").unwrap();
     std::fs::write(&secret, "hunter2\n").unwrap();
-    let load = |variables: Vec<(String, String)>| Config::load(std::slice::from_ref(&file), variables);
+    let load = |variables: Vec<(String, String)>| Reading::load(std::slice::from_ref(&file), variables).done();
     std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o644)).unwrap();
     let told = load(vec![]).unwrap_err().to_string();
     assert!(told.contains("mail.password_file") && told.contains("644") && !told.contains("hunter2"), "{told}");
@@ -141,13 +143,14 @@ fn the_environment_wins_and_keeps_secrets_as_they_are() {
         ("MUSTERD__MAIL__USERNAME", "u"),
         ("MUSTERD__MAIL__PASSWORD", "00123"),
         ("MUSTERD__SOURCES__IDP__KIND", "scim"),
+        ("MUSTERD__SOURCES__IDP__REALM", "agent"),
         ("MUSTERD__SOURCES__IDP__MATCH", "login, email"),
         ("MUSTERD_OTHER", "x"),
     ];
     let variables = variables.map(|(key, value)| (key.to_owned(), value.to_owned()));
     let file = folder.path().join("m.toml");
     std::fs::write(&file, "[server]\nlisten = '127.0.0.1:8'").unwrap();
-    let config = Config::load(&[file], variables).unwrap();
+    let config = Reading::load(&[file], variables).done().unwrap();
     assert_eq!((config.server.listen.port(), config.server.limits.body), (9, 2048));
     assert_eq!(config.mail.password.unwrap().expose_secret(), "00123");
     assert_eq!(config.sources["idp"].policy.match_rules.len(), 2);
@@ -164,7 +167,7 @@ fn a_credential_of_the_service_manager_is_found_by_its_key() {
         ("CREDENTIALS_DIRECTORY".to_owned(), folder.path().display().to_string()),
         ("MUSTERD__MAIL__USERNAME".to_owned(), "u".to_owned()),
     ];
-    let config = Config::load(&[], variables).unwrap();
+    let config = Reading::load(&[], variables).done().unwrap();
     assert_eq!(config.mail.password.unwrap().expose_secret(), "from the manager");
 }
 

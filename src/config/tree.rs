@@ -81,7 +81,48 @@ fn node(raw: Raw) -> Node {
     Node { origin, body }
 }
 
+/// The node under a dotted path. Keys may hold dots themselves (`map."name.givenName"`), and lists are indexed (`x[1]`).
+pub fn find<'t>(table: &'t Table, path: &str) -> Option<&'t Node> {
+    let below = |(key, node): (&String, &'t Node)| {
+        let mut rest = path.strip_prefix(key.as_str())?;
+        let mut node = node;
+        while let Some((index, after)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            let Body::Array(items) = &node.body else { return None };
+            node = items.get(index.parse::<usize>().ok()?)?;
+            rest = after;
+        }
+        match (rest.strip_prefix('.'), &node.body) {
+            (Some(rest), Body::Table(inner)) => find(inner, rest),
+            _ => rest.is_empty().then_some(node),
+        }
+    };
+    table.iter().find_map(|entry| below(entry))
+}
+
+/// Where a table stands: the place of the first thing in it.
+pub fn origin_of(table: &Table) -> Option<String> {
+    table.values().find_map(Node::origin)
+}
+
 impl Node {
+    /// Where it was found; of tables and lists, where the first thing in it was.
+    pub fn origin(&self) -> Option<String> {
+        let inside = || match &self.body {
+            Body::Table(table) => origin_of(table),
+            Body::Array(items) => items.iter().find_map(Node::origin),
+            Body::Leaf(_) => None,
+        };
+        self.origin.clone().or_else(inside)
+    }
+
+    /// As it is shown in a fault: a text without quotes.
+    pub fn plain(&self) -> String {
+        match &self.body {
+            Body::Leaf(Value::String(text)) => text.clone(),
+            _ => self.json().to_string(),
+        }
+    }
+
     /// The value as JSON, for free-form parts (mappings) that their owner checks.
     pub fn json(&self) -> Value {
         match &self.body {

@@ -6,6 +6,7 @@
 pub mod digest;
 pub mod dn;
 mod filters;
+mod known;
 mod path;
 mod relation;
 mod rule;
@@ -19,6 +20,7 @@ use minijinja::Environment;
 use serde_json::{Map, Value, json};
 
 pub use digest::{Fingerprint, digest};
+pub use known::unknown;
 pub use template::Template;
 
 use crate::model::desired::{Desired, Known, Record, Write};
@@ -27,7 +29,7 @@ use crate::model::fold;
 use crate::model::kind::{Kind, Realm};
 use relation::Relation;
 use rule::{Failure, Rule, Scope, shown};
-use target::Target;
+use target::{SPECIAL, Target};
 
 /// Counted up when the same rules give other results than before, so that every record is mapped again.
 const ENGINE_VERSION: u32 = 1;
@@ -130,13 +132,18 @@ impl Mapping {
 
     fn add(&mut self, name: &str, spec: &Value, faults: &mut Vec<Fault>) {
         let relation = relation::named(self.kind, name);
-        let special = matches!(name, "key" | "alias" | "realm" | "when" | "gone");
+        let special = SPECIAL.contains(&name);
         let options: &[&str] = match (relation, special) {
             (Some(_), _) => &relation::OPTIONS,
             (None, true) => &[],
             (None, false) => &["type"],
         };
         let Some(rule) = Rule::parse(spec, name, self.names, &mut self.env, options, faults) else { return };
+        if let Some(table) = rule.lookup.as_ref().filter(|table| !self.tables.contains_key(*table)) {
+            let known = self.tables.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let known = if known.is_empty() { "there are no tables".to_owned() } else { format!("there are {known}") };
+            faults.push(Fault { target: name.to_owned(), reason: format!("`lookup`: no table `{table}`; {known}") });
+        }
         match (name, relation) {
             ("key", _) => self.key = Some(rule),
             ("alias", _) => self.alias = Some(rule),
@@ -161,11 +168,6 @@ impl Mapping {
         let attributes = self.attributes.iter().map(|(_, _, rule)| rule);
         let relations = self.relations.iter().map(|(_, relation)| &relation.rule);
         specials.chain(attributes).chain(relations).flat_map(|rule| rule.inputs.iter().cloned()).collect()
-    }
-
-    /// Paths in the document that this mapping writes, to be checked against the schemas.
-    pub fn targets(&self) -> Vec<Vec<String>> {
-        self.attributes.iter().map(|(_, target, _)| target.path()).collect()
     }
 
     /// Whether the attribute is mapped at all.

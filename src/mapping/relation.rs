@@ -29,6 +29,8 @@ pub(super) struct Relation {
 }
 
 pub(super) const OPTIONS: [&str; 4] = ["by", "kind", "each", "attributes"];
+/// As they are called first; `named` knows other spellings.
+pub(super) const NAMES: [&str; 6] = ["members", "contacts", "companies", "company", "manager", "mergedInto"];
 const INDEXED: [&str; 5] = ["login", "email", "number", "employee_number", "display"];
 
 /// The relation a target's name means for a kind, and what stands at its far end.

@@ -37,7 +37,7 @@ pub(super) struct Rule {
     /// Nothing found is asserted as empty.
     pub(super) clear: bool,
     /// Every found value goes through this table.
-    lookup: Option<String>,
+    pub(super) lookup: Option<String>,
     /// Top-level names that are read.
     pub(super) inputs: BTreeSet<String>,
     /// Other keys of the table form, for whoever owns the target.

@@ -9,9 +9,9 @@ use super::filters::clipped;
 use super::rule::{Failure, Rule, shown};
 use super::text;
 use crate::model::document::Document;
-use crate::model::entity::urn;
 use crate::model::fold;
 use crate::model::kind::Kind;
+use crate::model::vocabulary::EXTENSIONS;
 
 /// Attributes whose elements are objects with a `value`.
 const PLURAL: [&str; 7] = ["emails", "phoneNumbers", "ims", "photos", "entitlements", "roles", "x509Certificates"];
@@ -28,6 +28,9 @@ const YES_OR_NO: [&str; 9] = [
 ];
 /// musterd's own, or secrets: never from a record.
 const REFUSED: [&str; 6] = ["id", "meta", "groups", "password", "schemas", "version"];
+
+/// Targets that are no attributes.
+pub(super) const SPECIAL: [&str; 5] = ["key", "alias", "realm", "when", "gone"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
@@ -82,6 +85,14 @@ impl Target {
             },
         };
         Ok(Target::Leaf { path, shape })
+    }
+
+    /// What of a schema is written: a path in the document, or an attribute and the part of its elements.
+    pub(super) fn word(&self) -> Vec<String> {
+        match self {
+            Target::Leaf { path, .. } => path.clone(),
+            Target::Elements { attribute, part, .. } => vec![attribute.clone(), part.clone()],
+        }
     }
 
     pub(super) fn path(&self) -> Vec<String> {
@@ -145,14 +156,8 @@ fn segments(kind: Kind, name: &str) -> Result<Vec<String>, String> {
     }
     let mut path = dotted(name);
     if kind == Kind::User && path.len() > 1 {
-        let extension = match path[0].as_str() {
-            "agent" => Some(urn::AGENT),
-            "client" => Some(urn::CLIENT),
-            "enterprise" => Some(urn::ENTERPRISE),
-            _ => None,
-        };
-        if let Some(extension) = extension {
-            path[0] = extension.to_owned();
+        if let Some((_, extension)) = EXTENSIONS.iter().find(|(short, _)| *short == path[0]) {
+            path[0] = (*extension).to_owned();
         }
     }
     Ok(path)

@@ -6,8 +6,6 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::Deserialize;
-
 use super::fold;
 use super::time::Millis;
 
@@ -15,18 +13,15 @@ use super::time::Millis;
 pub const MINI: &str = "MINI";
 
 /// `config/licences.toml` as it is written.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct Raw {
     pub tiers: Vec<String>,
     pub grace_days: i64,
     pub family: Vec<Family>,
-    #[serde(default)]
     pub upgrade: Vec<Upgrade>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Family {
     pub name: String,
     /// What the company must have ordered for it.
@@ -36,8 +31,7 @@ pub struct Family {
     pub mini: bool,
 }
 
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct Upgrade {
     pub from: Vec<String>,
     pub to: Vec<String>,

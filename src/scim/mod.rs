@@ -19,6 +19,7 @@ pub mod registry;
 pub mod render;
 pub mod resource;
 pub mod schema;
+pub mod vocabulary;
 
 /// URNs of the protocol's own messages.
 pub mod message {

@@ -69,21 +69,17 @@ pub enum Reader {
 }
 
 impl Reader {
-    /// `None` for sources that are not polled. All faults at once, under their keys in the configuration.
+    /// `None` for sources that are not polled. All faults at once, under their keys in the configuration, or in the
+    /// connector's own file.
     pub fn of(source: &Source) -> Result<Option<Reader>, Refused> {
         match &source.body {
             Body::Ldap(settings) => {
-                let told = |faults: Vec<mapping::Fault>| {
-                    let told = |fault: mapping::Fault| (fault.target, fault.reason);
-                    refused(source, faults.into_iter().map(told))
-                };
+                let told = |faults| refused(&format!("sources.{}.", source.policy.name), None, faults);
                 ldap::Reader::compile(settings).map(|reader| Some(Reader::Ldap(Box::new(reader)))).map_err(told)
             }
             Body::Crm(settings) => {
-                let told = |faulty: crm::Faulty| {
-                    refused(source, faulty.faults.into_iter().map(|reason| ("connector".to_owned(), reason)))
-                };
-                let ready = crm::Ready::compile(settings).map_err(told)?;
+                let ready =
+                    crm::Ready::compile(settings).map_err(|faults| refused("", Some(settings.place()), faults))?;
                 Ok(Some(Reader::Crm(Box::new(((**settings).clone(), ready)))))
             }
             Body::Scim | Body::Push(_) | Body::Operator => Ok(None),
@@ -98,15 +94,14 @@ impl Reader {
     }
 }
 
-fn refused(source: &Source, faults: impl Iterator<Item = (String, String)>) -> Refused {
-    let name = &source.policy.name;
-    let fault = |(key, allowed)| Fault { key: format!("sources.{name}.{key}"), value: None, allowed, origin: None };
-    Refused(faults.map(fault).collect())
-}
-
-/// What of the polled sources cannot be compiled (mappings, filters, connectors): faults of the configuration too.
-pub fn faults(config: &Config) -> Vec<Fault> {
-    config.sources.values().filter_map(|source| Reader::of(source).err()).flat_map(|refused| refused.0).collect()
+fn refused(before: &str, origin: Option<String>, faults: Vec<mapping::Fault>) -> Refused {
+    let told = |fault: mapping::Fault| Fault {
+        key: format!("{before}{}", fault.target),
+        value: None,
+        allowed: fault.reason,
+        origin: origin.clone(),
+    };
+    Refused(faults.into_iter().map(told).collect())
 }
 
 /// Which server answered for each directory, or why none did. Reads nothing.
@@ -192,15 +187,6 @@ mod tests {
         assert!(is_due(&hourly, Some(at("2026-11-19T03:00:01Z")), now));
         assert!(!is_due(&hourly, Some(at("2026-11-21T22:00:00Z")), now));
         assert!(is_due(&hourly, Some(at("2026-11-21T21:59:59Z")), now));
-    }
-
-    #[test]
-    fn a_mapping_that_cannot_be_compiled_is_a_fault_of_the_configuration() {
-        let text = "[sources.hq]\nkind = 'ldap'\nurl = 'ldap://127.0.0.1'\nbase = 'dc=x'\n[sources.hq.users]\n\
-                    filter = '(uid='\n[sources.hq.users.map]\n'agent.note' = '{{ open'\ntitle = 'a..b'";
-        let found = faults(&Config::parse(text).unwrap());
-        let keys: Vec<&str> = found.iter().map(|fault| fault.key.as_str()).collect();
-        assert_eq!(keys, ["sources.hq.users.filter", "sources.hq.users.map.agent.note", "sources.hq.users.map.title"]);
     }
 
     #[test]

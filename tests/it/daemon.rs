@@ -241,10 +241,18 @@ async fn a_reload_is_taken_whole_or_not_at_all() {
     assert_eq!(create(&daemon), 64, "not configured yet");
     let with = format!("{before}\n[sources.late]\nkind = 'scim'\nrealm = 'client'\n");
 
-    std::fs::write(&file, format!("{with}\ncolour = 1\n")).expect("written");
+    // Faults of the form and of what shows only when a mapping is put to use, in one line of the log.
+    let map = "[sources.feed]\nkind = 'push'\n[sources.feed.map.contact]\nnumbr = 'no'\n";
+    std::fs::write(&file, format!("colour = 1\n{with}\n{map}")).expect("written");
     daemon.process().signal("HUP");
     until(&daemon, "reload was refused").await;
-    daemon.http.get("/livez").await;
+    let log = daemon.log();
+    let refusal = log.lines().find(|line| line.contains("reload was refused")).expect("the line");
+    for part in ["2 faults", "colour", "sources.feed.map.contact.numbr", "did you mean number?"] {
+        assert!(refusal.contains(part), "{part} in {refusal}");
+    }
+    assert_eq!(create(&daemon), 78, "commands read the bad file");
+    assert_eq!(daemon.http.get("/livez").await.status, 200, "the old one stays");
 
     std::fs::write(&file, with).expect("written");
     daemon.process().signal("HUP");

@@ -4,6 +4,7 @@
 
 mod support;
 
+mod configuration;
 mod conformance;
 mod crash;
 mod crm;

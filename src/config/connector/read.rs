@@ -13,10 +13,12 @@ use crate::model::kind::{Kind, words};
 
 impl Connector {
     pub(super) fn read(root: &Section<'_>) -> Connector {
-        let streams: Vec<Stream> = root.array("stream").iter().map(Stream::read).collect();
-        if streams.is_empty() {
+        let sections = root.array("stream");
+        if sections.is_empty() && !root.has("stream") {
             root.missing("stream");
         }
+        let streams = sections.iter().filter_map(Stream::read).collect();
+        drop(sections);
         Connector {
             name: root.required("name"),
             title: root.required("title"),
@@ -149,10 +151,17 @@ impl std::str::FromStr for Status {
 }
 
 impl Stream {
-    fn read(section: &Section<'_>) -> Stream {
-        Stream {
-            name: section.required("name"),
-            kind: section.word_required("kind").unwrap_or(Kind::Contact),
+    /// `None`: the kind is faulty, and without it nothing can be said of the mapping.
+    fn read(section: &Section<'_>) -> Option<Stream> {
+        let (name, kind) = (section.required("name"), section.word_required("kind"));
+        let map = rules(section);
+        if !map.is_empty() && !map.contains_key("key") {
+            section.fault("map.key", None, "is missing: the path to the immutable id");
+        }
+        let stream = |kind: Kind| Stream {
+            name,
+            kind,
+            place: section.path().to_owned(),
             request: Request::read(&section.section("request"), Method::Get),
             page: Paging::read(&section.section("page")),
             records: section.text_or("records", ""),
@@ -166,9 +175,12 @@ impl Stream {
             cursor: section.section_optional("cursor").map(|cursor| Cursor::read(&cursor)),
             min: section.integer("min", 0..=i64::MAX as u64, 0),
             max: section.has("max").then(|| section.integer("max", 1..=i64::MAX as u64, 1)),
-            map: rules(section),
-            derive: section.array("derive").iter().map(Derive::read).collect(),
-        }
+            map,
+            derive: section.array("derive").iter().filter_map(Derive::read).collect(),
+        };
+        // With some other kind the rest is still read for its faults.
+        let read = stream(kind.unwrap_or(Kind::Contact));
+        kind.map(|_| read)
     }
 }
 
@@ -238,12 +250,10 @@ impl Cursor {
 }
 
 impl Derive {
-    fn read(section: &Section<'_>) -> Derive {
-        Derive {
-            kind: section.word_required("kind").unwrap_or(Kind::Company),
-            value: section.required("value"),
-            map: rules(section),
-        }
+    fn read(section: &Section<'_>) -> Option<Derive> {
+        let kind = section.word_required("kind");
+        let (value, map) = (section.required("value"), rules(section));
+        Some(Derive { place: section.path().to_owned(), kind: kind?, value, map })
     }
 }
 

@@ -27,6 +27,7 @@ use crate::http::auth::Caller;
 use crate::http::error::Problem;
 use crate::http::state::App;
 use crate::http::token;
+use crate::mapping;
 use crate::model::desired::{Chunk, End, Known, Record, Scope};
 use crate::model::kind::Kind;
 use crate::reconcile::{self, Mode, Report};
@@ -96,7 +97,8 @@ async fn push(
     };
     is_ndjson(&headers)?;
     let kinds = kinds(query.kinds.as_deref())?;
-    let reader = Reader::compile(settings).map_err(|faults| Problem::internal(faults.join("; ")))?;
+    let shown = |faults: Vec<mapping::Fault>| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let reader = Reader::compile(settings, &policy).map_err(|faults| Problem::internal(shown(faults)))?;
     let permit =
         gate.enter(&name).ok_or_else(|| Problem::conflict("busy", "another push of this source is running"))?;
     let known = Arc::new(reconcile::known(&app.db, &name).await.map_err(refused)?);

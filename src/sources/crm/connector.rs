@@ -8,16 +8,8 @@ use super::request::{Request, compile};
 use super::session::Auth;
 use crate::config::connector::{Paging, Stream as Spec};
 use crate::config::crm::Crm;
-use crate::mapping::{Mapping, Names, Template};
+use crate::mapping::{Fault, Mapping, Names, Template};
 use crate::model::kind::Kind;
-
-/// What of a connector cannot be compiled, with the place in its file.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("connector `{name}`: {}", faults.join("; "))]
-pub struct Faulty {
-    pub name: String,
-    pub faults: Vec<String>,
-}
 
 #[derive(Debug)]
 pub struct Ready {
@@ -45,16 +37,13 @@ pub struct Derive {
 }
 
 impl Ready {
-    pub fn compile(settings: &Crm) -> Result<Ready, Faulty> {
+    /// Each fault with its key in the connector's file.
+    pub fn compile(settings: &Crm) -> Result<Ready, Vec<Fault>> {
         let connector = &settings.connector;
         let mut faults = Vec::new();
         let auth = Auth::compile(&connector.auth, &connector.base, &mut faults);
         let streams = connector.streams.iter().filter_map(|spec| stream(spec, settings, &mut faults)).collect();
-        if faults.is_empty() {
-            Ok(Ready { auth, streams })
-        } else {
-            Err(Faulty { name: connector.name.clone(), faults })
-        }
+        if faults.is_empty() { Ok(Ready { auth, streams }) } else { Err(faults) }
     }
 
     /// Of these kinds something may be absent after a read in which the streams at `whole` were read whole.
@@ -72,8 +61,8 @@ impl Ready {
     }
 }
 
-fn stream(spec: &Spec, settings: &Crm, faults: &mut Vec<String>) -> Option<Stream> {
-    let at = |place: &str| format!("stream {}.{place}", spec.name);
+fn stream(spec: &Spec, settings: &Crm, faults: &mut Vec<Fault>) -> Option<Stream> {
+    let at = |key: &str| format!("{}.{key}", spec.place);
     let base = &settings.connector.base;
     let request = Request::compile(&spec.request, base, &at("request"), faults);
     let detail = spec.detail.as_ref().map(|detail| Request::compile(&detail.request, base, &at("detail"), faults));
@@ -85,19 +74,17 @@ fn stream(spec: &Spec, settings: &Crm, faults: &mut Vec<String>) -> Option<Strea
         _ => None,
     };
     let mut mapped = |kind: Kind, rules, place: &str| {
+        let told = |fault: Fault| Fault { target: format!("{place}.map.{}", fault.target), ..fault };
         Mapping::compile(kind, Names::Exact, rules, &settings.tables)
-            .map_err(|all| faults.extend(all.iter().map(|fault| format!("{}: {fault}", at(place)))))
+            .map_err(|all| faults.extend(all.into_iter().map(told)))
             .ok()
     };
-    let mapping = mapped(spec.kind, &spec.map, "map");
+    let mapping = mapped(spec.kind, &spec.map, &spec.place);
     let derive = spec.derive.iter().filter_map(|derive| {
-        let mapping = mapped(derive.kind, &derive.map, "derive.map")?;
+        let mapping = mapped(derive.kind, &derive.map, &derive.place)?;
         Some(Derive { value: derive.value.clone(), mapping })
     });
     let derive = derive.collect();
     let mapping = mapping?;
-    if !spec.map.contains_key("key") {
-        faults.push(format!("{}: `key` is missing: the path to the immutable id", at("map")));
-    }
     Some(Stream { spec: spec.clone(), request, detail, success, end, mapping, derive })
 }

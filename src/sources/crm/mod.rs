@@ -15,7 +15,7 @@ mod session;
 use tokio::sync::mpsc;
 
 pub use client::Trouble;
-pub use connector::{Faulty, Ready};
+pub use connector::Ready;
 
 use crate::clock::Clock;
 use crate::config::crm::Crm;

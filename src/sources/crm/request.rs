@@ -7,7 +7,9 @@ use serde_json::{Map, Value};
 
 use super::client::{Outgoing, Trouble};
 use crate::config::connector;
-use crate::mapping::Template;
+use crate::mapping::{Fault, Template};
+
+pub(super) const NO_HEADER: &str = "is no name of a header";
 
 /// What templates may name.
 pub type Context = Map<String, Value>;
@@ -33,7 +35,7 @@ enum Body {
 
 impl Request {
     /// `at` says in faults where the request stands.
-    pub fn compile(spec: &connector::Request, base: &str, at: &str, faults: &mut Vec<String>) -> Request {
+    pub fn compile(spec: &connector::Request, base: &str, at: &str, faults: &mut Vec<Fault>) -> Request {
         let whole = format!("{base}/{}", spec.path.trim_start_matches('/'));
         let mut parse = |place: &str, text: &str| compile(&format!("{at}.{place}"), text, faults);
         let segments = whole.split('/').filter(|segment| !segment.is_empty());
@@ -54,7 +56,7 @@ impl Request {
         let named = |(name, template): (String, Template)| match HeaderName::from_bytes(name.as_bytes()) {
             Ok(name) => Some((name, template)),
             Err(_) => {
-                faults.push(format!("{at}.headers: `{name}` is no name of a header"));
+                faults.push(Fault { target: format!("{at}.headers.{name}"), reason: NO_HEADER.to_owned() });
                 None
             }
         };
@@ -117,8 +119,9 @@ impl Request {
 }
 
 /// `None` after a fault.
-pub fn compile(at: &str, text: &str, faults: &mut Vec<String>) -> Option<Template> {
-    Template::parse(text).map_err(|reason| faults.push(format!("{at}: {reason}"))).ok()
+pub fn compile(at: &str, text: &str, faults: &mut Vec<Fault>) -> Option<Template> {
+    let told = |reason| faults.push(Fault { target: at.to_owned(), reason: format!("`{text}`: {reason}") });
+    Template::parse(text).map_err(told).ok()
 }
 
 /// Control characters are refused here: a value can never start a header of its own.
@@ -147,7 +150,7 @@ mod tests {
         };
         let mut faults = Vec::new();
         let request = Request::compile(&spec, "/REST/2.0", "stream", &mut faults);
-        assert_eq!(faults, Vec::<String>::new());
+        assert_eq!(faults, []);
         request
     }
 

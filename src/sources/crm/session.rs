@@ -12,10 +12,10 @@ use tokio::sync::Mutex;
 
 use super::client::{Client, Incoming, Outgoing, Trouble};
 use super::path;
-use super::request::{Context, Request, compile, header_value};
+use super::request::{Context, NO_HEADER, Request, compile, header_value};
 use crate::config::connector;
 use crate::config::crm::Crm;
-use crate::mapping::Template;
+use crate::mapping::{Fault, Template};
 
 /// Compiled.
 #[derive(Debug)]
@@ -38,17 +38,17 @@ pub struct Fetched {
 }
 
 impl Auth {
-    pub fn compile(spec: &connector::Auth, base: &str, faults: &mut Vec<String>) -> Auth {
-        let name = |name: &str, faults: &mut Vec<String>| {
+    pub fn compile(spec: &connector::Auth, base: &str, faults: &mut Vec<Fault>) -> Auth {
+        let name = |key: &str, name: &str, faults: &mut Vec<Fault>| {
             HeaderName::from_bytes(name.as_bytes()).unwrap_or_else(|_| {
-                faults.push(format!("auth: `{name}` is no name of a header"));
+                faults.push(Fault { target: format!("auth.{key}"), reason: format!("`{name}` {NO_HEADER}") });
                 AUTHORIZATION
             })
         };
         match spec {
             connector::Auth::None => Auth::None,
             connector::Auth::Header { name: header, value } => {
-                let header = name(header, faults);
+                let header = name("name", header, faults);
                 compile("auth.value", value, faults).map_or(Auth::None, |value| Auth::Header(header, value))
             }
             connector::Auth::Query { name, value } => {
@@ -63,7 +63,7 @@ impl Auth {
             }
             connector::Auth::Fetched { request, token, expires_in, lifetime, header, value } => {
                 let request = Request::compile(request, base, "auth.request", faults);
-                let header = name(header, faults);
+                let header = name("header", header, faults);
                 let (token, expires_in, lifetime) = (token.clone(), expires_in.clone(), *lifetime);
                 compile("auth.value", value, faults).map_or(Auth::None, |value| {
                     Auth::Fetched(Box::new(Fetched { request, token, expires_in, lifetime, header, value }))

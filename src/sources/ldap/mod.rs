@@ -115,7 +115,8 @@ impl Part {
         let mut faults = Vec::new();
         let encoded = encode(&filter);
         if encoded.is_none() {
-            faults.push(mapping::Fault { target: FILTER.to_owned(), reason: format!("`{filter}` is no LDAP filter") });
+            let reason = "must be an LDAP filter like (objectClass=person)".to_owned();
+            faults.push(mapping::Fault { target: FILTER.to_owned(), reason });
         }
         let mapping = match Mapping::compile(kind, Names::Folded, &rules, &settings.tables) {
             Ok(mapping) if faults.is_empty() => mapping,

@@ -55,3 +55,22 @@ fn group() -> Value {
         "members": ["member", "uniqueMember"],
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::kind::Realm;
+
+    #[test]
+    fn presets_name_only_what_the_schemas_know() {
+        for preset_of in Preset::ALL {
+            for kind in [Kind::User, Kind::Group] {
+                for realm in Realm::ALL {
+                    let words = crate::scim::vocabulary::of_realm(Some(*realm));
+                    let told = crate::mapping::unknown(kind, &preset(*preset_of, kind).map, &words);
+                    assert_eq!(told, [], "{preset_of} {kind}");
+                }
+            }
+        }
+    }
+}

@@ -2,16 +2,22 @@
 //! one, `{"end": true, "count": N}`. Every fault of a line is told at once, with what and what is allowed; the line then
 //! counts as present. Pure. Start at `Reader::read`.
 
+mod attributes;
+
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::config::push::Push;
-use crate::mapping::{Mapping, Names, digest};
+use crate::mapping::{self, Mapping, Names, digest};
 use crate::model::desired::{Desired, Known, Record, Ref, Target, Targets, Write};
 use crate::model::fold;
 use crate::model::kind::{Kind, Rel};
+use crate::model::source::SourcePolicy;
+use crate::model::vocabulary::Vocabulary;
+use crate::scim::vocabulary;
 
 /// What is wrong with a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -35,54 +41,29 @@ pub enum Parsed {
 /// Reads the lines of one source.
 pub struct Reader {
     mappings: HashMap<Kind, Mapping>,
+    vocabulary: Arc<Vocabulary>,
 }
 
 /// Longest key in bytes: keys are columns of an index.
 const LONGEST_KEY: usize = 1024;
 const OWN: [&str; 6] = ["kind", "key", "attributes", "raw", "relations", "gone"];
-/// musterd's own, or secrets: never from a record.
-const REFUSED: [&str; 8] = ["id", "meta", "groups", "members", "password", "schemas", "version", "realm"];
-const TEXTS: [&str; 13] = [
-    "userName",
-    "displayName",
-    "nickName",
-    "title",
-    "number",
-    "status",
-    "category",
-    "created",
-    "preferredLanguage",
-    "locale",
-    "timezone",
-    "externalId",
-    "tier",
-];
-const FLAGS: [&str; 9] = [
-    "active",
-    "companyContacts",
-    "companyTickets",
-    "externalComments",
-    "doNotInvoice",
-    "twoFactor",
-    "statutory",
-    "apiCommunicator",
-    "independent",
-];
-const PLURAL: [&str; 3] = ["emails", "phoneNumbers", "addresses"];
-
 impl Reader {
-    /// The source's mappings for `raw` records, or every fault in them.
-    pub fn compile(push: &Push) -> Result<Reader, Vec<String>> {
+    /// The source's mappings for `raw` records, or every fault in them under its key in the source's section.
+    pub fn compile(push: &Push, policy: &SourcePolicy) -> Result<Reader, Vec<mapping::Fault>> {
         let (mut mappings, mut faults) = (HashMap::new(), Vec::new());
         for (kind, rules) in &push.map {
             match Mapping::compile(*kind, Names::Exact, rules, &push.tables) {
                 Ok(mapping) => {
                     mappings.insert(*kind, mapping);
                 }
-                Err(all) => faults.extend(all.iter().map(|fault| format!("map.{kind}: {fault}"))),
+                Err(all) => faults.extend(all.into_iter().map(|fault| mapping::Fault {
+                    target: format!("map.{kind}.{}", fault.target),
+                    reason: fault.reason,
+                })),
             }
         }
-        if faults.is_empty() { Ok(Reader { mappings }) } else { Err(faults) }
+        let vocabulary = vocabulary::of_realm(policy.realm);
+        if faults.is_empty() { Ok(Reader { mappings, vocabulary }) } else { Err(faults) }
     }
 
     pub fn read(&self, line: &[u8], known: &dyn Known) -> Parsed {
@@ -139,7 +120,7 @@ impl Reader {
         let relations = relations(kind, fields.get("relations"), &mut faults);
         let desired = match (fields.get("attributes"), fields.get("raw")) {
             (Some(Value::Object(attributes)), None) => {
-                attributes_of(attributes, &mut faults);
+                attributes::check(&self.vocabulary, kind, attributes, &mut faults);
                 Desired { attributes: attributes.clone(), ..empty(kind, key.clone()) }
             }
             (None, Some(raw @ Value::Object(_))) => self.mapped(kind, &key, raw, &mut faults),
@@ -199,48 +180,6 @@ fn fault(what: &str, allowed: impl ToString) -> Fault {
 fn faulty(kind: Option<Kind>, key: Option<String>, faults: Vec<Fault>) -> Parsed {
     let reason = faults.iter().map(|fault| format!("{}: {}", fault.what, fault.allowed)).collect::<Vec<_>>().join("; ");
     Parsed::Faulty(Record::Bad { kind, key, reason }, faults)
-}
-
-/// The names that must not come, and the types of those that decide something. `null` = asserted as empty.
-fn attributes_of(attributes: &Map<String, Value>, faults: &mut Vec<Fault>) {
-    for (name, value) in attributes {
-        let at = format!("attributes.{name}");
-        match value {
-            _ if REFUSED.contains(&name.as_str()) => faults.push(fault(&at, "nothing: it is not a source's to say")),
-            Value::Null => {}
-            Value::Object(inner) if name.starts_with("urn:") => {
-                for (name, value) in inner {
-                    leaf(&format!("{at}:{name}"), name, value, faults);
-                }
-            }
-            value => leaf(&at, name, value, faults),
-        }
-    }
-}
-
-fn leaf(at: &str, name: &str, value: &Value, faults: &mut Vec<Fault>) {
-    let fine = |value: &Value| value.is_null() || value.as_str().is_some();
-    if value.is_null() {
-        return;
-    }
-    if TEXTS.contains(&name) && !value.is_string() {
-        faults.push(fault(at, "a text"));
-    } else if FLAGS.contains(&name) && !value.is_boolean() {
-        faults.push(fault(at, "true or false"));
-    } else if name == "name" && !value.as_object().is_some_and(|parts| parts.values().all(fine)) {
-        faults.push(fault(at, "an object of texts: givenName, familyName, …"));
-    } else if PLURAL.contains(&name) {
-        let each = |element: &Value| {
-            let value = element.get(if name == "addresses" { "formatted" } else { "value" });
-            element.is_object() && (name == "addresses" || value.is_some_and(Value::is_string))
-        };
-        if !value.as_array().is_some_and(|elements| elements.iter().all(each)) {
-            faults.push(fault(at, "a list of objects: [{\"value\": \"…\", \"type\": \"work\"}]"));
-        }
-    } else if name == "created" && value.as_str().is_some_and(|text| crate::model::time::Millis::parse(text).is_none())
-    {
-        faults.push(fault(at, "an instant like 2026-11-21T20:05:15Z"));
-    }
 }
 
 /// Which relations a kind has, and the kind at the far end.

@@ -8,7 +8,9 @@ use crate::model::desired::{Digest, Nothing};
 fn reader() -> Reader {
     let rules = json!({"displayName": "full_name", "emails": "mail", "active": "= state == 'on'"});
     let Value::Object(rules) = rules else { unreachable!() };
-    Reader::compile(&Push { map: BTreeMap::from([(Kind::Contact, rules)]), tables: Map::new() }).unwrap()
+    let push = Push { map: BTreeMap::from([(Kind::Contact, rules)]), tables: Map::new() };
+    let config = crate::config::Config::parse("[sources.feed]\nkind = 'push'").unwrap();
+    Reader::compile(&push, config.policy("feed").unwrap()).unwrap()
 }
 
 fn read(line: Value) -> Parsed {
@@ -103,12 +105,43 @@ fn a4_every_fault_of_a_line_is_told_at_once() {
             "attributes.name",
             "attributes.password",
             "attributes.urn:x:Client:companyTickets",
+            "attributes.urn:x:Client:note",
         ]
     );
     assert_eq!(faults(json!({"kind": "contact", "key": "1"})), ["attributes"]);
     for line in ["[1]", "{", "7", "\u{feff}{}"] {
         assert!(matches!(reader().read(line.as_bytes(), &Nothing), Parsed::Faulty(Record::Bad { key: None, .. }, _)));
     }
+}
+
+#[test]
+fn a4_a_name_that_no_schema_knows_is_refused_with_what_is_near() {
+    let told = |kind: &str, attributes: Value| match read(json!({"kind": kind, "key": "1", "attributes": attributes})) {
+        Parsed::Faulty(_, faults) => {
+            faults.into_iter().map(|fault| format!("{}: {}", fault.what, fault.allowed)).collect()
+        }
+        _ => Vec::new(),
+    };
+    let client = crate::model::entity::urn::CLIENT;
+    let user = json!({
+        "userNam": "eva", "username": "eva", "name": {"givenNam": "Eva"}, "emails": [{"value": "e@x.cz", "typ": "work"}],
+        "profileUrl": 7, "licenceState": "held", client: {"companyTicket": true, "companyContacts": "yes"},
+        "urn:x": {"y": 1},
+    });
+    assert_eq!(
+        told("user", user),
+        [
+            "attributes.emails.typ: nothing: a user has no such attribute (did you mean type?)",
+            "attributes.licenceState: nothing: a user has no such attribute (did you mean agent.licenceState?)",
+            "attributes.name.givenNam: nothing: a user has no such attribute (did you mean name.givenName?)",
+            "attributes.profileUrl: a text",
+        ]
+    );
+    assert_eq!(told("group", json!({"displayName": "Ops", "displayNam": "Ops"})).len(), 1);
+    let own = json!({"shoeSize": 43, "urn:x": {"y": 1}, "number": "7"});
+    assert_eq!(told("contact", own), Vec::<String>::new(), "a CRM's own");
+    let ticket = json!({"number": 7, "displayName": 7, "status": 7, "created": 7, "externalComments": "yes"});
+    assert_eq!(told("ticket", ticket).len(), 5);
 }
 
 /// Knows one digest.
