@@ -10,6 +10,7 @@ use super::value::{Row, Value, values};
 use crate::model::change::{Change, Entry};
 use crate::model::document::Document;
 use crate::model::id::{EntityId, RunId};
+use crate::model::time::Millis;
 
 /// What stands in column `data`.
 #[derive(Serialize)]
@@ -28,22 +29,31 @@ struct Read {
     after: Document,
 }
 
+/// A row that is to be written.
+pub struct New<'a> {
+    pub seq: i64,
+    pub run: RunId,
+    pub at: Millis,
+    pub actor: &'a str,
+    pub change: &'a Change,
+}
+
 /// Appends. Changes of things without an id are not written (they were only planned).
-pub async fn append(tx: &mut Tx, entries: &[Entry]) -> Result<(), Error> {
+pub async fn append(tx: &mut Tx, entries: &[New<'_>]) -> Result<(), Error> {
     const HEAD: &str = "INSERT INTO journal (seq, run_id, at, actor, source, op, kind, entity_id, digest, data) VALUES";
     let rows = entries.iter().filter_map(|entry| Some(values_of(entry, entry.change.entity?))).collect();
     sql::rows(tx, HEAD, "", rows).await.map(drop)
 }
 
-fn values_of(entry: &Entry, id: EntityId) -> Vec<Value> {
-    let Change { label, key, before, after, .. } = &entry.change;
+fn values_of(entry: &New<'_>, id: EntityId) -> Vec<Value> {
+    let Change { label, key, before, after, .. } = entry.change;
     let data = serde_json::to_string(&Data { label, key, before, after }).unwrap_or_default();
     let digest = Sha256::digest(data.as_bytes()).to_vec();
     values![
         entry.seq,
         entry.run,
         entry.at,
-        &entry.actor,
+        entry.actor,
         &entry.change.source,
         entry.change.op.as_str(),
         entry.change.kind,
@@ -64,7 +74,7 @@ fn read(row: &Row) -> Result<Entry, Error> {
     Ok(Entry {
         seq: row.get(0)?,
         run: row.parse(1)?,
-        at: crate::model::time::Millis(row.get(2)?),
+        at: Millis(row.get(2)?),
         actor: row.get(3)?,
         change: Change {
             source: row.get(4)?,
