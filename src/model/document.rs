@@ -28,6 +28,15 @@ fn fill(into: &mut Document, lower: &Document) {
     }
 }
 
+/// Whether it has neither a `null` leaf nor an empty object, so that `without_nulls` would give the same.
+pub fn is_without_nulls(document: &Document) -> bool {
+    document.values().all(|value| match value {
+        Value::Null => false,
+        Value::Object(inner) => !inner.is_empty() && is_without_nulls(inner),
+        _ => true,
+    })
+}
+
 /// The document without `null` leaves and without the objects that become empty by it.
 pub fn without_nulls(document: &Document) -> Document {
     let mut out = Document::new();
@@ -156,6 +165,21 @@ mod tests {
         let mut base = before;
         overlay(&mut base, &change);
         assert_eq!(without_nulls(&base), after);
+    }
+
+    #[test]
+    fn a_document_is_known_to_have_no_nulls_only_where_nothing_would_be_dropped() {
+        let all = [
+            json!({}),
+            json!({"a": 1, "b": {"c": [null]}}),
+            json!({"a": null}),
+            json!({"a": {}}),
+            json!({"a": {"b": null, "c": 1}}),
+            json!({"a": {"b": {}}}),
+        ];
+        for document in all.map(doc) {
+            assert_eq!(is_without_nulls(&document), without_nulls(&document) == document, "{document:?}");
+        }
     }
 
     #[test]

@@ -113,6 +113,16 @@ pub struct Derived {
     pub ordered_at: Option<Millis>,
 }
 
+/// Only the login, or the name of a group, folded.
+pub fn login_key(kind: Kind, doc: &Document) -> Option<String> {
+    let name = match kind {
+        Kind::User => "userName",
+        Kind::Group => "displayName",
+        _ => return None,
+    };
+    doc.get(name).and_then(Value::as_str).map(fold::key).filter(|key| !key.is_empty())
+}
+
 pub fn derive(kind: Kind, doc: &Document) -> Derived {
     let text = |name: &str| doc.get(name).and_then(Value::as_str);
     let inside = |urn: &str, name: &str| doc.get(urn).and_then(|inner| inner.get(name));
@@ -138,11 +148,6 @@ pub fn derive(kind: Kind, doc: &Document) -> Derived {
     lookups.sort();
     lookups.dedup();
 
-    let login_key = match kind {
-        Kind::User => text("userName"),
-        Kind::Group => text("displayName"),
-        _ => None,
-    };
     let mut flags = 0;
     let mut flag = |bit: i64, on: Option<&Value>| {
         if on.and_then(Value::as_bool) == Some(true) {
@@ -159,7 +164,7 @@ pub fn derive(kind: Kind, doc: &Document) -> Derived {
         flag(Flags::COMMENTS, doc.get("externalComments"));
     }
     Derived {
-        login_key: login_key.map(fold::key).filter(|key| !key.is_empty()),
+        login_key: login_key(kind, doc),
         active: doc.get("active").and_then(Value::as_bool),
         flags: Flags(flags),
         lookups,

@@ -143,13 +143,13 @@ impl Applied {
 
 /// What a batch changed, for the rooms that must follow: in the same transaction, after the rows are written.
 #[derive(Debug, Default)]
-pub struct Touched {
+pub struct Touched<'t> {
     /// Before and after, of the entities whose row changed. No `before`: it is new.
-    pub entities: Vec<(Option<Entity>, Entity)>,
+    pub entities: Vec<(Option<&'t Entity>, &'t Entity)>,
     pub edges: Vec<EdgeChange>,
 }
 
-impl Touched {
+impl Touched<'_> {
     pub fn is_empty(&self) -> bool {
         self.entities.is_empty() && self.edges.is_empty()
     }

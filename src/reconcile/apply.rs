@@ -67,13 +67,16 @@ async fn apply_in(
     tell_overruled(&mut planned, &batch);
     let touched = write::write(tx, &batch, &planned).await.map_err(raced)?;
     follow(tx, &touched).await?;
-    let mut changes = planned.changes;
     let of = write::Noted { source: &source.name, kind: source.kind.into(), run, at };
-    changes.extend(licence::follow(tx, cx, &of, &touched).await?);
+    let followed = licence::follow(tx, cx, &of, &touched).await?;
     super::invite::settle(tx, cx, source, &touched).await?;
+    let wake = !touched.is_empty();
+    drop(touched);
+    let mut changes = planned.changes;
+    changes.extend(followed);
     Ok(Applied {
         run: (!changes.is_empty()).then_some(run),
-        wake: !touched.is_empty(),
+        wake,
         changes,
         outcomes: planned.outcomes,
         entities: write::entities_of(planned.world),
@@ -81,19 +84,19 @@ async fn apply_in(
 }
 
 /// The rooms that hang on people follow in the same transaction.
-async fn follow(tx: &mut Tx, touched: &Touched) -> Result<(), Error> {
+async fn follow(tx: &mut Tx, touched: &Touched<'_>) -> Result<(), Error> {
     if touched.is_empty() {
         return Ok(());
     }
     let related: BTreeSet<EntityId> = touched.edges.iter().map(|edge| edge.from).collect();
-    let turned = |before: &Option<Entity>, now: &Entity| {
-        before.as_ref().is_none_or(|before| (before.state == State::Tombstone) != (now.state == State::Tombstone))
+    let turned = |before: Option<&Entity>, now: &Entity| {
+        before.is_none_or(|before| (before.state == State::Tombstone) != (now.state == State::Tombstone))
     };
     let mut things: BTreeMap<EntityId, scope::Touched> = touched
         .entities
         .iter()
         .map(|(before, now)| {
-            let relations = turned(before, now) || related.contains(&now.id);
+            let relations = turned(*before, now) || related.contains(&now.id);
             (now.id, scope::Touched { kind: now.kind, id: now.id, relations })
         })
         .collect();
@@ -195,7 +198,7 @@ pub async fn block(
     let run = cx.run.unwrap_or_else(|| run_of_day(&source.name, at));
     let of = write::Noted { source: &source.name, kind: source.kind.into(), run, at };
     write::note(tx, cx, &of, std::slice::from_ref(&change)).await?;
-    let touched = Touched { entities: vec![(Some(before), now)], edges: Vec::new() };
+    let touched = Touched { entities: vec![(Some(&before), &now)], edges: Vec::new() };
     follow(tx, &touched).await?;
     licence::follow(tx, cx, &of, &touched).await?;
     super::invite::supersede(tx, &touched.entities).await?;

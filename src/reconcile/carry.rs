@@ -1,11 +1,14 @@
 //! Carries a spool out: in pieces, each a transaction of its own, in the order of the stages; at the end once more what was
 //! refused because of something that has gone meanwhile. Idempotent: after a crash the next run does the rest.
 
+use tokio::task::JoinHandle;
+
 use super::apply::apply_while;
 use super::report::Tally;
-use super::spool::{self, Spool, Stage};
+use super::spool::{self, Ahead, Spool, Stage};
 use super::turn::begin;
-use super::{Applied, Context, Error, Leaving, Refusal};
+use super::{Applied, Context, Error, Leaving, MOST_RECORDS, Refusal};
+use crate::model::desired::Record;
 use crate::model::run::RunKind;
 use crate::model::source::SourcePolicy;
 use crate::model::time::Millis;
@@ -24,17 +27,16 @@ pub async fn out(
     let mut stages = spool.stages();
     spool.clear(Stage::Again);
     stages.push(Stage::Again);
+    let mut counting: Option<JoinHandle<Tally>> = None;
     for stage in stages {
-        let mut reader = spool.reader(stage)?;
+        let mut next = spool.reader(stage)?.ahead();
         loop {
-            let raw = reader.batch(0)?;
+            let Ahead { reader, raw, records } = next.await.map_err(std::io::Error::other)??;
             if raw.is_empty() {
                 break;
             }
-            for (raw, applied) in pieces(db, cx, source, raw, leaving, started).await? {
-                for change in &applied.changes {
-                    tally.change(change);
-                }
+            next = reader.ahead();
+            for (raw, applied) in pieces(db, cx, source, (raw, records), leaving, started).await? {
                 for (outcome, raw) in applied.outcomes.iter().zip(&raw) {
                     let Some(refusal) = &outcome.refused else { continue };
                     if stage != Stage::Again && refusal.may_pass() {
@@ -43,28 +45,45 @@ pub async fn out(
                         tally.refuse(outcome, refusal);
                     }
                 }
+                if let Some(before) = counting.replace(count(applied)) {
+                    tally.join(before.await.map_err(std::io::Error::other)?);
+                }
             }
         }
+    }
+    if let Some(last) = counting {
+        tally.join(last.await.map_err(std::io::Error::other)?);
     }
     Ok(())
 }
 
+/// Counts and digests what a piece changed, and lets go of it, beside whoever applies the next one.
+fn count(applied: Applied) -> JoinHandle<Tally> {
+    tokio::task::spawn_blocking(move || {
+        let mut tally = Tally::default();
+        applied.changes.iter().for_each(|change| tally.change(change));
+        tally
+    })
+}
+
 type Piece = (Vec<Vec<u8>>, Applied);
 
-/// One batch, in as many transactions as it needs: where another transaction comes in between again and again, it is cut
+/// One piece, in as many transactions as it needs: where another transaction comes in between again and again, it is cut
 /// in halves, so that one contested record stops nobody else.
 async fn pieces(
     db: &Db,
     cx: &Context,
     source: &SourcePolicy,
-    raw: Vec<Vec<u8>>,
+    (raw, records): (Vec<Vec<u8>>, Vec<Record>),
     leaving: Leaving<'_>,
     started: Millis,
 ) -> Result<Vec<Piece>, Error> {
     let mut done = Vec::new();
+    let mut parsed = Some(records);
     let mut left = vec![(raw, 0)];
     while let Some((mut raw, tried)) = left.pop() {
-        match piece(db, cx, source, &raw, leaving, started).await {
+        let records = parsed.take().map_or_else(|| spool::parse(&raw), Ok)?;
+        match piece(db, cx, source, records, leaving, started).await {
             Ok(applied) => done.push((raw, applied)),
             Err(error) if error.may_be_tried_again() && tried < 2 => left.push((raw, tried + 1)),
             Err(Error::Race) if raw.len() > 1 => {
@@ -87,13 +106,20 @@ async fn piece(
     db: &Db,
     cx: &Context,
     source: &SourcePolicy,
-    raw: &[Vec<u8>],
+    records: Vec<Record>,
     leaving: Leaving<'_>,
     started: Millis,
 ) -> Result<Applied, Error> {
-    let records = spool::parse(raw)?;
     let mut tx = begin(db, cx).await?;
-    let applied = apply_while(&mut tx, cx, source, records, Some(leaving)).await?;
+    let mut applied = Applied::default();
+    let mut records = records.into_iter();
+    while records.len() > 0 {
+        let batch = records.by_ref().take(MOST_RECORDS).collect();
+        let one = apply_while(&mut tx, cx, source, batch, Some(leaving)).await?;
+        applied.changes.extend(one.changes);
+        applied.outcomes.extend(one.outcomes);
+        applied.run = applied.run.or(one.run);
+    }
     if let Some(run) = applied.run.filter(|run| !cx.is_open(*run)) {
         store::run::open(&mut tx, run, &source.name, RunKind::from(source.kind), started).await?;
     }

@@ -5,8 +5,7 @@ use std::collections::HashMap;
 
 use super::world::{Handle, World};
 use super::{Batch, Refusal};
-use crate::model::document::Document;
-use crate::model::entity::{Derived, derive};
+use crate::model::entity::Derived;
 use crate::model::id::EntityId;
 use crate::model::kind::{Kind, Realm};
 use crate::model::source::MatchRule;
@@ -28,14 +27,13 @@ pub fn correlate(
     batch: &Batch<'_>,
     kind: Kind,
     realm: Option<Realm>,
-    attributes: &Document,
+    derived: &Derived,
 ) -> Result<Option<EntityId>, Refusal> {
     if batch.source.match_rules.is_empty() || batch.source.company.is_some() {
         return Ok(None);
     }
-    let derived = derive(kind, attributes);
     let values = world.values.take().unwrap_or_else(|| index(world));
-    let found = by_rules(world, &values, batch, kind, realm, &derived);
+    let found = by_rules(world, &values, batch, kind, realm, derived);
     world.values = Some(values);
     found
 }
@@ -96,7 +94,7 @@ fn admissible(world: &World, batch: &Batch<'_>, id: EntityId) -> Result<EntityId
 fn index(world: &World) -> HashMap<Handle, Vec<EntityId>> {
     let mut values = HashMap::new();
     for thing in world.things.values().filter(|thing| !thing.is_tombstone()) {
-        enter(&mut values, thing.now.id, thing.now.kind, thing.now.realm, &thing.now.doc);
+        enter(&mut values, thing.now.id, thing.now.kind, thing.now.realm, &thing.derived());
     }
     values
 }
@@ -107,16 +105,16 @@ pub fn enter(
     id: EntityId,
     kind: Kind,
     realm: Option<Realm>,
-    doc: &Document,
+    derived: &Derived,
 ) {
-    for handle in handles(kind, realm, doc) {
+    for handle in handles(kind, realm, derived) {
         values.entry(handle).or_default().push(id);
     }
 }
 
 /// Everything by which a document can be found.
-pub fn handles(kind: Kind, realm: Option<Realm>, doc: &Document) -> Vec<Handle> {
-    let derived = derive(kind, doc);
-    let login = derived.login_key.map(|login| ("login", login));
-    derived.lookups.into_iter().chain(login).map(|(name, value)| Handle { kind, realm, name, value }).collect()
+pub fn handles(kind: Kind, realm: Option<Realm>, derived: &Derived) -> Vec<Handle> {
+    let login = derived.login_key.as_ref().map(|login| ("login", login));
+    let lookups = derived.lookups.iter().map(|(name, value)| (*name, value));
+    lookups.chain(login).map(|(name, value)| Handle { kind, realm, name, value: value.clone() }).collect()
 }

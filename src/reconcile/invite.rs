@@ -22,13 +22,13 @@ use crate::model::source::SourcePolicy;
 use crate::store::{self, Tx, outbox};
 
 /// Returns how many mails were put into the outbox.
-pub async fn settle(tx: &mut Tx, cx: &Context, source: &SourcePolicy, touched: &Touched) -> Result<usize, Error> {
+pub async fn settle(tx: &mut Tx, cx: &Context, source: &SourcePolicy, touched: &Touched<'_>) -> Result<usize, Error> {
     supersede(tx, &touched.entities).await?;
     if !source.invite {
         return Ok(0);
     }
     let new: Vec<&Entity> =
-        touched.entities.iter().filter(|(before, now)| is_new(before.as_ref(), now)).map(|(_, now)| now).collect();
+        touched.entities.iter().filter(|(before, now)| is_new(*before, now)).map(|(_, now)| *now).collect();
     if new.is_empty() {
         return Ok(0);
     }
@@ -54,9 +54,9 @@ pub async fn settle(tx: &mut Tx, cx: &Context, source: &SourcePolicy, touched: &
 
 /// A link lies in a mailbox. Who lost an address, or may not log in any more, has no open link from then on (S9): it
 /// would let in whoever reads the old mailbox. Costs nothing while neither changes.
-pub(super) async fn supersede(tx: &mut Tx, entities: &[(Option<Entity>, Entity)]) -> Result<(), Error> {
-    let lost = |(before, now): &&(Option<Entity>, Entity)| {
-        now.kind == Kind::User && before.as_ref().is_some_and(|before| lost_its_links(before, now))
+pub(super) async fn supersede(tx: &mut Tx, entities: &[(Option<&Entity>, &Entity)]) -> Result<(), Error> {
+    let lost = |(before, now): &&(Option<&Entity>, &Entity)| {
+        now.kind == Kind::User && before.is_some_and(|before| lost_its_links(before, now))
     };
     let ids: Vec<EntityId> = entities.iter().filter(lost).map(|(_, now)| now.id).collect();
     if !ids.is_empty() {
@@ -85,7 +85,7 @@ fn is_new(before: Option<&Entity>, now: &Entity) -> bool {
 }
 
 /// The companies that people of this batch came to belong to, with their names.
-async fn companies(tx: &mut Tx, touched: &Touched) -> Result<BTreeMap<EntityId, (EntityId, String)>, Error> {
+async fn companies(tx: &mut Tx, touched: &Touched<'_>) -> Result<BTreeMap<EntityId, (EntityId, String)>, Error> {
     let edges = touched.edges.iter().filter(|edge| edge.rel == Rel::BelongsTo && edge.added);
     let of: BTreeMap<EntityId, EntityId> = edges.map(|edge| (edge.from, edge.to)).collect();
     let mut ids: Vec<EntityId> = of.values().copied().collect();

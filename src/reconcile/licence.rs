@@ -62,7 +62,7 @@ pub(super) async fn follow(
     tx: &mut Tx,
     cx: &Context,
     of: &Noted<'_>,
-    touched: &Touched,
+    touched: &Touched<'_>,
 ) -> Result<Vec<Change>, super::Error> {
     let mut users: BTreeSet<EntityId> =
         touched.edges.iter().filter(|edge| edge.rel == Rel::BelongsTo).map(|edge| edge.from).collect();
@@ -71,10 +71,10 @@ pub(super) async fn follow(
         let rests = |entity: &Entity| (rows::wanted_in(&entity.doc), entity.active, entity.state, entity.realm);
         let ordered = |entity: &Entity| (rows::order_of(&entity.doc), entity.state);
         match now.kind {
-            Kind::User if before.as_ref().map_or(rows::wanted_in(&now.doc).is_some(), |b| rests(b) != rests(now)) => {
+            Kind::User if before.map_or(rows::wanted_in(&now.doc).is_some(), |b| rests(b) != rests(now)) => {
                 users.insert(now.id);
             }
-            Kind::Company if before.as_ref().is_some_and(|before| ordered(before) != ordered(now)) => {
+            Kind::Company if before.is_some_and(|before| ordered(before) != ordered(now)) => {
                 companies.push(now.id);
             }
             _ => {}

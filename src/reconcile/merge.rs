@@ -7,7 +7,7 @@ use super::Refusal;
 use super::context::{Context, Policies};
 use super::world::{Fate, Thing};
 use crate::model::document::{self, Document};
-use crate::model::entity::{State, derive};
+use crate::model::entity::{Derived, State, derive};
 use crate::model::kind::Kind;
 use crate::model::source::{SourceKind, SourcePolicy};
 
@@ -20,9 +20,14 @@ pub fn settle(thing: &mut Thing, cx: &Context, source: &SourcePolicy) -> Result<
     });
     let held = cx.policies.hold(thing.holds.iter().map(|hold| &hold.now));
     let dead = thing.fate == Fate::DeleteForAll || (!held && thing.fate == Fate::Delete);
-    let doc = if held && !dead { merged(thing, &order, cx) } else { thing.now.doc.clone() };
-    keep_sayings(thing, &order, &doc);
-    let derived = derive(thing.now.kind, &doc);
+    let stays = !held || dead;
+    let only = if stays { None } else { only_saying(thing, &order) };
+    let (doc, derived) = only.unwrap_or_else(|| {
+        let doc = if stays { thing.now.doc.clone() } else { merged(thing, &order, cx) };
+        keep_sayings(thing, &order, &doc);
+        let derived = derive(thing.now.kind, &doc);
+        (doc, derived)
+    });
     thing.missing = missing(thing, cx, &doc);
     let state = match (dead, held) {
         (true, _) => State::Tombstone,
@@ -38,10 +43,21 @@ pub fn settle(thing: &mut Thing, cx: &Context, source: &SourcePolicy) -> Result<
     let now = &mut thing.now;
     now.active = held && state != State::Tombstone && !now.blocked && derived.active != Some(false);
     now.state = state;
-    now.login_key = derived.login_key;
+    now.login_key.clone_from(&derived.login_key);
     now.flags = derived.flags;
     now.doc = doc;
+    thing.derived = Some(derived);
     Ok(())
+}
+
+/// Most things are new and one source speaks of them: its saying itself becomes the document, without a copy. `None`:
+/// there is something to merge.
+fn only_saying(thing: &mut Thing, order: &[usize]) -> Option<(Document, Derived)> {
+    let ([at], [_], None) = (order, thing.holds.as_slice(), &thing.before) else { return None };
+    let hold = &mut thing.holds[*at];
+    let doc = hold.now.doc.take_if(|said| document::is_without_nulls(said))?;
+    let derived = hold.derived.take().unwrap_or_else(|| derive(thing.now.kind, &doc));
+    Some((doc, derived))
 }
 
 /// The merged document of the holders in `order`, the most believed first.

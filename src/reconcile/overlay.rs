@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::correlate::handles;
 use super::world::{Handle, Thing};
-use crate::model::entity::State;
+use crate::model::entity::{State, derive};
 use crate::model::id::EntityId;
 
 #[derive(Default)]
@@ -50,9 +50,10 @@ impl Overlay {
             self.doubled.remove(&thing.now.id);
         }
         let before = thing.before.as_ref().filter(|before| before.state != State::Tombstone);
-        let old = before.map(|before| handles(before.kind, before.realm, &before.doc)).unwrap_or_default();
+        let old = before.map(|before| handles(before.kind, before.realm, &derive(before.kind, &before.doc)));
+        let old = old.unwrap_or_default();
         let new =
-            if thing.is_tombstone() { Vec::new() } else { handles(thing.now.kind, thing.now.realm, &thing.now.doc) };
+            if thing.is_tombstone() { Vec::new() } else { handles(thing.now.kind, thing.now.realm, &thing.derived()) };
         for handle in old.iter().filter(|handle| !new.contains(handle)) {
             let digest = digest(handle);
             self.taken.remove(&digest);

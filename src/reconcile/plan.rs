@@ -13,7 +13,7 @@ use super::world::{Handle, Thing, World};
 use super::{Batch, Error, Outcome, Refusal};
 use crate::model::change::Change;
 use crate::model::desired::{Desired, Record, Targets};
-use crate::model::entity::{State, derive};
+use crate::model::entity::{Derived, State, derive};
 use crate::model::id::EntityId;
 use crate::model::kind::{Kind, Realm, Rel};
 use crate::model::source::{MatchRule, SourceKind};
@@ -46,19 +46,23 @@ pub async fn plan_seen<S: Look>(
     seen: Option<World>,
     records: Vec<Record>,
 ) -> Result<Planned, Error> {
-    let mut world = match seen.filter(|seen| records.iter().all(|record| is_within(seen, batch, record))) {
+    let derived: Vec<Option<Derived>> = records.iter().map(derived_of).collect();
+    let within = |seen: &World| {
+        records.iter().zip(&derived).all(|(record, derived)| is_within(seen, batch, record, derived.as_ref()))
+    };
+    let mut world = match seen.filter(within) {
         Some(seen) => seen,
-        None => load(session, batch, &records).await?,
+        None => load(session, batch, &records, &derived).await?,
     };
     // Two transactions at once must not both find nobody by an address and make the same person twice.
     if may_make_twins(&world, batch, &records) && session.alone(CORRELATE).await? {
-        world = load(session, batch, &records).await?;
+        world = load(session, batch, &records, &derived).await?;
     }
     let mut outcomes = Vec::with_capacity(records.len());
     let mut said: Vec<(usize, EntityId, BTreeMap<Rel, Targets>)> = Vec::new();
-    for (at, record) in records.into_iter().enumerate() {
+    for (at, (record, derived)) in records.into_iter().zip(derived).enumerate() {
         let mut outcome = Outcome::default();
-        let taken = take(&mut world, batch, at, record, &mut outcome);
+        let taken = take(&mut world, batch, at, (record, derived), &mut outcome);
         match taken {
             Ok(Some((id, relations))) => {
                 outcome.entity = Some(id);
@@ -82,20 +86,26 @@ pub async fn plan_seen<S: Look>(
 }
 
 /// Whether the record speaks of what was seen and of nobody else, so that `load` would find nothing more.
-fn is_within(seen: &World, batch: &Batch<'_>, record: &Record) -> bool {
-    match record {
-        Record::Present(desired) => {
-            let derived = derive(desired.kind, &desired.attributes);
-            let finds = |rule| !correlate::values_for(rule, &derived).is_empty();
+fn is_within(seen: &World, batch: &Batch<'_>, record: &Record, derived: Option<&Derived>) -> bool {
+    match (record, derived) {
+        (Record::Present(desired), Some(derived)) => {
+            let finds = |rule| !correlate::values_for(rule, derived).is_empty();
             is_seen(seen, &desired.key) && derived.login_key.is_none() && !batch.source.match_rules.iter().any(finds)
         }
-        Record::Gone { key, .. } => is_seen(seen, key),
-        Record::Same { .. } | Record::Bad { .. } => false,
+        (Record::Gone { key, .. }, _) => is_seen(seen, key),
+        _ => false,
     }
 }
 
 fn is_seen(seen: &World, key: &str) -> bool {
     key.parse::<EntityId>().is_ok_and(|id| seen.things.contains_key(&id))
+}
+
+fn derived_of(record: &Record) -> Option<Derived> {
+    match record {
+        Record::Present(desired) => Some(derive(desired.kind, &desired.attributes)),
+        _ => None,
+    }
 }
 
 /// The queue of those who look for somebody by a value that no unique index guards.
@@ -126,16 +136,21 @@ pub(super) fn speaks_ids(batch: &Batch<'_>) -> bool {
     matches!(batch.source.kind, SourceKind::Scim | SourceKind::Operator)
 }
 
-async fn load<S: Look>(session: &mut S, batch: &Batch<'_>, records: &[Record]) -> Result<World, Error> {
+async fn load<S: Look>(
+    session: &mut S,
+    batch: &Batch<'_>,
+    records: &[Record],
+    derived: &[Option<Derived>],
+) -> Result<World, Error> {
     #[derive(Default)]
-    struct Group {
-        keys: Vec<String>,
+    struct Group<'r> {
+        keys: Vec<&'r str>,
         ids: Vec<EntityId>,
-        logins: Vec<String>,
-        lookups: BTreeMap<&'static str, Vec<String>>,
+        logins: Vec<&'r str>,
+        lookups: BTreeMap<&'static str, Vec<&'r str>>,
     }
-    let mut groups: BTreeMap<(Kind, Option<Realm>), Group> = BTreeMap::new();
-    for record in records {
+    let mut groups: BTreeMap<(Kind, Option<Realm>), Group<'_>> = BTreeMap::new();
+    for (record, derived) in records.iter().zip(derived) {
         let (kind, key, realm) = match record {
             Record::Present(desired) => (desired.kind, &desired.key, realm_of(batch, desired).unwrap_or(None)),
             Record::Gone { kind, key } | Record::Same { kind, key } => (*kind, key, None),
@@ -145,19 +160,14 @@ async fn load<S: Look>(session: &mut S, batch: &Batch<'_>, records: &[Record]) -
         if speaks_ids(batch) {
             group.ids.extend(key.parse::<EntityId>());
         }
-        group.keys.push(key.clone());
-        let Record::Present(desired) = record else { continue };
-        let derived = derive(kind, &desired.attributes);
-        if !batch.source.match_rules.is_empty() {
-            for rule in &batch.source.match_rules {
-                for (name, value) in
-                    correlate::values_for(rule, &derived).into_iter().filter(|(name, _)| *name != "login")
-                {
-                    group.lookups.entry(name).or_default().push(value.to_owned());
-                }
+        group.keys.push(key);
+        let Some(derived) = derived else { continue };
+        for rule in &batch.source.match_rules {
+            for (name, value) in correlate::values_for(rule, derived).into_iter().filter(|(name, _)| *name != "login") {
+                group.lookups.entry(name).or_default().push(value);
             }
         }
-        group.logins.extend(derived.login_key);
+        group.logins.extend(derived.login_key.as_deref());
     }
     let mut world = World::default();
     for ((kind, realm), group) in &groups {
@@ -172,14 +182,10 @@ async fn load<S: Look>(session: &mut S, batch: &Batch<'_>, records: &[Record]) -
                 source: &batch.source.name,
                 kind: Some(*kind),
                 realm: *realm,
-                keys: part(&group.keys, piece).iter().map(String::as_str).collect(),
+                keys: part(&group.keys, piece).to_vec(),
                 ids: part(&group.ids, piece).to_vec(),
-                logins: part(&group.logins, piece).iter().map(String::as_str).collect(),
-                lookups: group
-                    .lookups
-                    .iter()
-                    .map(|(name, values)| (*name, part(values, piece).iter().map(String::as_str).collect()))
-                    .collect(),
+                logins: part(&group.logins, piece).to_vec(),
+                lookups: group.lookups.iter().map(|(name, values)| (*name, part(values, piece).to_vec())).collect(),
             };
             for (entity, assertions) in store::entity::touching(session, &wanted).await? {
                 if !world.things.contains_key(&entity.id) {
@@ -199,11 +205,12 @@ fn part<T>(all: &[T], piece: usize) -> &[T] {
 /// Values of a thing by which pending relations may point at it, where they are new.
 pub fn new_handles(thing: &Thing) -> Vec<Handle> {
     let before = thing.before.as_ref().filter(|before| before.state != State::Tombstone);
-    let old = before.map(|before| handles(before.kind, before.realm, &before.doc)).unwrap_or_default();
+    let old = before.map(|before| handles(before.kind, before.realm, &derive(before.kind, &before.doc)));
+    let old = old.unwrap_or_default();
     if thing.is_tombstone() {
         return Vec::new();
     }
-    let mut new = handles(thing.now.kind, thing.now.realm, &thing.now.doc);
+    let mut new = handles(thing.now.kind, thing.now.realm, &thing.derived());
     new.retain(|handle| !old.contains(handle));
     new
 }

@@ -375,6 +375,34 @@ fn cpu() -> f64 {
     after.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<f64>().unwrap() / 100.0).sum()
 }
 
+/// Batches that share a transaction, and transactions that follow each other, see what came before them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b1_several_pieces_do_what_their_preview_says() {
+    both(|db| async move {
+        let world = World::new(db);
+        let mut records = people(0..1_300);
+        for record in &mut records {
+            let Record::Present(desired) = record else { continue };
+            // 600 is in another batch of the first piece, 1200 in the second piece.
+            if matches!(desired.key.as_str(), "k600" | "k1200") {
+                desired.attributes.insert("userName".to_owned(), json!("u3"));
+                desired.attributes.remove("emails");
+            }
+        }
+        let plan = read(&world, "ldap", records.clone(), complete(), Mode::Plan).await.unwrap();
+        let done = sync(&world, records.clone()).await;
+        assert_eq!((done.state, done.counts["create"], done.counts["refused"]), (End::Done, 1_299, 2));
+        assert_eq!((plan.counts, plan.digest), (done.counts.clone(), done.digest));
+        let named: Vec<&str> = done.refused.iter().map(|refused| refused.key.as_str()).collect();
+        assert_eq!(named, ["k600", "k1200"]);
+        let rows = store::journal::of_run(&mut world.db.read().await.unwrap(), done.run.unwrap(), 0, 5_000).await;
+        assert_eq!(rows.unwrap().len(), 1_299, "one row per change");
+        let again = sync(&world, records).await;
+        assert!(again.is_empty(), "{:?}", again.counts);
+    })
+    .await;
+}
+
 /// How fast, and in how much memory. Run by hand: `MUSTERD_LONG=1 cargo test --release --lib -- speed --nocapture`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn speed_of_a_first_run() {

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::world::{Handle, Thing, World};
 use super::{Batch, Error, Outcome, Refusal, merge};
-use crate::model::entity::{State, derive};
+use crate::model::entity::{State, login_key};
 use crate::model::id::EntityId;
 use crate::model::kind::{Kind, Realm};
 use crate::store;
@@ -26,11 +26,11 @@ pub(super) async fn settle<S: Look>(
     let mut asked: HashSet<String> = HashSet::new();
     for id in &touched {
         let Some(thing) = world.things.get_mut(id) else { continue };
-        let sent = &thing.holds;
-        asked.extend(
-            sent.iter()
-                .filter_map(|hold| derive(thing.now.kind, hold.now.doc.as_ref()?).login_key.filter(|_| hold.said)),
-        );
+        let said = thing.holds.iter().filter(|hold| hold.said);
+        asked.extend(said.filter_map(|hold| match &hold.derived {
+            Some(derived) => derived.login_key.clone(),
+            None => login_key(thing.now.kind, hold.now.doc.as_ref()?),
+        }));
         if let Err(refusal) = merge::settle(thing, batch.cx, batch.source) {
             refuse(world, *id, &refusal, outcomes);
         }

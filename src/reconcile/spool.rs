@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 
+use tokio::task::JoinHandle;
+
 use super::{Error, MOST_RECORDS};
 use crate::model::desired::Record;
 use crate::model::kind::Kind;
@@ -22,6 +24,10 @@ pub enum Stage {
 
 /// What a survey must look at even when it only looks for losses.
 pub const MAY_LOSE: u8 = 1;
+
+/// Records in one transaction of a run. Neighbours in an index share its pages, which are written once per transaction;
+/// with more, a caller would wait too long for his turn.
+const PIECE: usize = 2 * MOST_RECORDS;
 
 #[derive(Default)]
 pub struct Spool {
@@ -80,12 +86,32 @@ impl Spool {
 
 pub struct Reader(Option<BufReader<File>>);
 
+/// Records as they lie in the spool, and what they say.
+pub struct Ahead {
+    pub reader: Reader,
+    pub raw: Vec<Vec<u8>>,
+    pub records: Vec<Record>,
+}
+
 impl Reader {
+    /// The next `PIECE` records, read and parsed beside whoever applies those before; none at the end.
+    pub fn ahead(mut self) -> JoinHandle<Result<Ahead, Error>> {
+        tokio::task::spawn_blocking(move || {
+            let raw = self.take(0, PIECE)?;
+            let records = parse(&raw)?;
+            Ok(Ahead { reader: self, raw, records })
+        })
+    }
+
     /// The next records that bear all of `flags`, at most `MOST_RECORDS`; empty at the end.
     pub fn batch(&mut self, flags: u8) -> Result<Vec<Vec<u8>>, Error> {
+        self.take(flags, MOST_RECORDS)
+    }
+
+    fn take(&mut self, flags: u8, most: usize) -> Result<Vec<Vec<u8>>, Error> {
         let mut batch = Vec::new();
         let Some(file) = &mut self.0 else { return Ok(batch) };
-        while batch.len() < MOST_RECORDS {
+        while batch.len() < most {
             let mut head = [0; 5];
             match file.read_exact(&mut head) {
                 Ok(()) => {}

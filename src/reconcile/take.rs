@@ -12,7 +12,7 @@ use super::world::{Fate, Hold, Thing, World};
 use super::{Batch, Outcome, Refusal};
 use crate::model::desired::{Desired, Record, Targets, Write};
 use crate::model::document::{self, Document};
-use crate::model::entity::{Assertion, Entity, Flags, State, derive};
+use crate::model::entity::{Assertion, Derived, Entity, Flags, State, derive};
 use crate::model::id::EntityId;
 use crate::model::kind::{Kind, Realm, Rel};
 use crate::model::source::{Absence, SourceKind};
@@ -25,14 +25,15 @@ pub(super) fn take(
     world: &mut World,
     batch: &Batch<'_>,
     at: usize,
-    record: Record,
+    (record, derived): (Record, Option<Derived>),
     outcome: &mut Outcome,
 ) -> Result<Taken, Refusal> {
     match record {
         Record::Present(desired) => {
             outcome.kind = Some(desired.kind);
             outcome.key.clone_from(&desired.key);
-            present(world, batch, at, *desired, outcome).map(Some)
+            let derived = derived.unwrap_or_else(|| derive(desired.kind, &desired.attributes));
+            present(world, batch, at, (*desired, derived), outcome).map(Some)
         }
         Record::Gone { kind, key } => {
             outcome.kind = Some(kind);
@@ -57,7 +58,7 @@ fn present(
     world: &mut World,
     batch: &Batch<'_>,
     at: usize,
-    mut desired: Desired,
+    (mut desired, derived): (Desired, Derived),
     outcome: &mut Outcome,
 ) -> Result<(EntityId, BTreeMap<Rel, Targets>), Refusal> {
     let realm = realm_of(batch, &desired)?;
@@ -65,15 +66,13 @@ fn present(
         desired.attributes.remove(reserved);
     }
     let external_id = desired.attributes.remove("externalId");
-    if let Some(login) =
-        derive(desired.kind, &desired.attributes).login_key.filter(|key| batch.source.protected.contains(key))
-    {
-        return Err(Refusal::Protected { login });
+    if let Some(login) = derived.login_key.as_ref().filter(|key| batch.source.protected.contains(*key)) {
+        return Err(Refusal::Protected { login: login.clone() });
     }
     let known = world.keys.get(&(desired.kind, desired.key.clone())).copied();
     let id = match known {
         Some(id) => id,
-        None => find(world, batch, &mut desired, realm)?,
+        None => find(world, batch, &mut desired, &derived, realm)?,
     };
     outcome.key.clone_from(&desired.key);
     let values = &mut world.values;
@@ -85,7 +84,7 @@ fn present(
     let hold = match thing.hold_of(&batch.source.name, &desired.key) {
         Some(hold) => hold,
         None => {
-            thing.holds.push(Hold { before: None, now: silent(id, &desired, batch), said: true });
+            thing.holds.push(Hold { before: None, now: silent(id, &desired, batch), said: true, derived: None });
             thing.holds.len() - 1
         }
     };
@@ -111,9 +110,14 @@ fn present(
     entry.now.alias = alias;
     entry.now.external_id = external_id;
     entry.now.digest = desired.digest;
+    let derived = match desired.write {
+        Write::Whole => derived,
+        Write::Merge => derive(desired.kind, &saying),
+    };
     if let (Some(values), None) = (values, &thing.before) {
-        correlate::enter(values, id, desired.kind, realm, &saying);
+        correlate::enter(values, id, desired.kind, realm, &derived);
     }
+    entry.derived = Some(derived);
     entry.now.doc = Some(saying);
     thing.records.push(at);
     world.keys.insert((desired.kind, desired.key), id);
@@ -125,17 +129,18 @@ fn find(
     world: &mut World,
     batch: &Batch<'_>,
     desired: &mut Desired,
+    derived: &Derived,
     realm: Option<Realm>,
 ) -> Result<EntityId, Refusal> {
     if !speaks_ids(batch) {
-        let found = correlate(world, batch, desired.kind, realm, &desired.attributes)?;
+        let found = correlate(world, batch, desired.kind, realm, derived)?;
         return Ok(found.unwrap_or_else(|| batch.cx.clock.entity_id()));
     }
     let id: EntityId = desired.key.parse().map_err(|_| Refusal::NotFound)?;
     if world.things.contains_key(&id) {
         return if batch.source.company.is_some() { Err(Refusal::NotFound) } else { Ok(id) };
     }
-    match correlate(world, batch, desired.kind, realm, &desired.attributes)? {
+    match correlate(world, batch, desired.kind, realm, derived)? {
         Some(found) => {
             desired.key = found.to_string();
             Ok(found)
@@ -219,7 +224,7 @@ fn gone(world: &mut World, batch: &Batch<'_>, at: usize, kind: Kind, key: &str) 
                 run: batch.run,
                 at: batch.at,
             };
-            thing.holds.push(Hold { before: None, now, said: true });
+            thing.holds.push(Hold { before: None, now, said: true, derived: None });
         }
     }
     thing.fate = thing.fate.max(fate);

@@ -48,11 +48,15 @@ pub(super) fn tell(planned: &mut Planned, batch: &Batch<'_>) {
 
 /// The journal row of one thing; `None` where nothing shows.
 fn change(thing: &Thing, links: &Links, batch: &Batch<'_>) -> Option<Change> {
-    let empty = Document::new();
     let was = thing.before.as_ref();
-    let old = was.map_or(&empty, |before| &before.doc);
-    let mut after = document::difference(old, &thing.now.doc);
-    let mut before = document::without_nulls(&document::difference(&thing.now.doc, old));
+    let (mut before, mut after) = match was {
+        None => (Document::new(), thing.now.doc.clone()),
+        Some(was) if was.doc == thing.now.doc => (Document::new(), Document::new()),
+        Some(was) => {
+            let gone = document::difference(&thing.now.doc, &was.doc);
+            (document::without_nulls(&gone), document::difference(&was.doc, &thing.now.doc))
+        }
+    };
     let doc_changed = !after.is_empty();
     let mut leaf = |name: &str, old: Value, new: Value| {
         if old != new {

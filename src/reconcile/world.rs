@@ -1,11 +1,12 @@
 //! The part of the store that one batch touches, in memory: planning changes it here, and what differs afterwards is what
 //! is written. Never waits after loading; knows no SQL.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::model::desired::Ref;
 use crate::model::document::Document;
-use crate::model::entity::{Assertion, Entity, State};
+use crate::model::entity::{Assertion, Derived, Entity, State, derive};
 use crate::model::id::EntityId;
 use crate::model::kind::{Kind, Realm};
 
@@ -16,6 +17,8 @@ pub struct Thing {
     pub before: Option<Entity>,
     /// As it will be. Its document changes only when the thing is settled.
     pub now: Entity,
+    /// What the document of `now` comes to; `None` until the thing is settled.
+    pub derived: Option<Derived>,
     pub holds: Vec<Hold>,
     /// The records of the batch that speak of it.
     pub records: Vec<usize>,
@@ -45,13 +48,15 @@ pub struct Hold {
     pub now: Assertion,
     /// The source said something else than before in this batch.
     pub said: bool,
+    /// What its document comes to, where that is known already.
+    pub derived: Option<Derived>,
 }
 
 impl Thing {
     pub fn stored(entity: Entity, assertions: Vec<Assertion>) -> Thing {
         let holds = assertions
             .into_iter()
-            .map(|assertion| Hold { before: Some(assertion.clone()), now: assertion, said: false })
+            .map(|assertion| Hold { before: Some(assertion.clone()), now: assertion, said: false, derived: None })
             .collect();
         Thing { before: Some(entity.clone()), holds, ..Thing::new(entity) }
     }
@@ -60,11 +65,20 @@ impl Thing {
         Thing {
             before: None,
             now: entity,
+            derived: None,
             holds: Vec::new(),
             records: Vec::new(),
             fate: Fate::Disable,
             login_kept: false,
             missing: Vec::new(),
+        }
+    }
+
+    /// What the document of `now` comes to.
+    pub fn derived(&self) -> Cow<'_, Derived> {
+        match &self.derived {
+            Some(derived) => Cow::Borrowed(derived),
+            None => Cow::Owned(derive(self.now.kind, &self.now.doc)),
         }
     }
 

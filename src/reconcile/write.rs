@@ -7,21 +7,22 @@ use super::context::Context;
 use super::plan::{Planned, new_handles};
 use super::world::{Thing, World};
 use super::{Batch, EdgeChange, Error, Touched};
-use crate::model::change::{Change, Entry};
+use crate::model::change::Change;
 use crate::model::desired::Ref;
-use crate::model::entity::{Assertion, Entity, State, derive};
+use crate::model::entity::{Assertion, Derived, Entity, State, derive};
 use crate::model::id::{EntityId, RunId};
 use crate::model::kind::{Kind, Realm};
 use crate::model::run::RunKind;
 use crate::model::time::Millis;
 use crate::store::edge::Edge;
 use crate::store::entity::Stored;
+use crate::store::journal::New;
 use crate::store::lookup::Lookup;
 use crate::store::{self, Tx};
 
-pub async fn write(tx: &mut Tx, batch: &Batch<'_>, planned: &Planned) -> Result<Touched, Error> {
+pub async fn write<'p>(tx: &mut Tx, batch: &Batch<'_>, planned: &'p Planned) -> Result<Touched<'p>, Error> {
     let mut touched = Touched::default();
-    let mut things: Vec<&Thing> = planned.world.things.values().filter(|thing| is_touched(thing, planned)).collect();
+    let mut things: Vec<&'p Thing> = planned.world.things.values().filter(|thing| is_touched(thing, planned)).collect();
     things.sort_by_key(|thing| (thing.records.first().copied(), thing.now.id));
     entities(tx, batch, &things, &mut touched).await?;
     assertions(tx, &things).await?;
@@ -41,17 +42,22 @@ fn row_changed(thing: &Thing) -> bool {
     thing.before.as_ref() != Some(&thing.now)
 }
 
-async fn entities(tx: &mut Tx, batch: &Batch<'_>, things: &[&Thing], touched: &mut Touched) -> Result<(), Error> {
+async fn entities<'p>(
+    tx: &mut Tx,
+    batch: &Batch<'_>,
+    things: &[&'p Thing],
+    touched: &mut Touched<'p>,
+) -> Result<(), Error> {
     fn stored<'t>(thing: &'t Thing, batch: &Batch<'_>) -> Stored<'t> {
         let gone =
             thing.now.state == State::Tombstone || !batch.cx.policies.hold(thing.holds.iter().map(|hold| &hold.now));
         let ordered_at = match thing.now.kind {
-            Kind::Ticket | Kind::Device | Kind::Session => derive(thing.now.kind, &thing.now.doc).ordered_at,
+            Kind::Ticket | Kind::Device | Kind::Session => thing.derived().ordered_at,
             _ => None,
         };
         Stored { entity: &thing.now, ordered_at, gone_at: gone.then_some(batch.at) }
     }
-    let changed: Vec<&&Thing> = things.iter().filter(|thing| row_changed(thing)).collect();
+    let changed: Vec<&'p Thing> = things.iter().copied().filter(|thing| row_changed(thing)).collect();
     let taken: HashSet<(Kind, Option<Realm>, &str)> = changed
         .iter()
         .filter_map(|thing| Some((thing.now.kind, thing.now.realm, thing.now.login_key.as_deref()?)))
@@ -69,14 +75,14 @@ async fn entities(tx: &mut Tx, batch: &Batch<'_>, things: &[&Thing], touched: &m
         .map(|before| before.id)
         .collect();
     store::entity::free_logins(tx, &swapped).await?;
-    let (new, old): (Vec<&Thing>, Vec<&Thing>) = changed.into_iter().partition(|thing| thing.before.is_none());
+    let (new, old): (Vec<&'p Thing>, Vec<&'p Thing>) = changed.into_iter().partition(|thing| thing.before.is_none());
     // Those that give a login up by becoming tombstones come first: another of this batch may take it.
     let (dead, alive): (Vec<&Thing>, Vec<&Thing>) = old.iter().partition(|thing| thing.is_tombstone());
     for part in [dead, alive] {
         store::entity::update(tx, &part.iter().map(|thing| stored(thing, batch)).collect::<Vec<_>>()).await?;
     }
     store::entity::insert(tx, &new.iter().map(|thing| stored(thing, batch)).collect::<Vec<_>>()).await?;
-    touched.entities = new.iter().chain(&old).map(|thing| (thing.before.clone(), thing.now.clone())).collect();
+    touched.entities = new.iter().chain(&old).map(|thing| (thing.before.as_ref(), &thing.now)).collect();
     Ok(())
 }
 
@@ -92,18 +98,26 @@ async fn assertions(tx: &mut Tx, things: &[&Thing]) -> Result<(), Error> {
 }
 
 async fn lookups(tx: &mut Tx, things: &[&Thing]) -> Result<(), Error> {
-    let rows = |entity: &Entity| -> BTreeSet<Lookup> {
+    let rows = |entity: &Entity, derived: &Derived| -> BTreeSet<Lookup> {
         if entity.state == State::Tombstone {
             return BTreeSet::new();
         }
-        let derived = derive(entity.kind, &entity.doc);
-        let row = |(name, value)| Lookup { kind: entity.kind, name, value, entity: entity.id };
-        derived.lookups.into_iter().map(row).collect()
+        let row = |(name, value): &(&'static str, String)| Lookup {
+            kind: entity.kind,
+            name,
+            value: value.clone(),
+            entity: entity.id,
+        };
+        derived.lookups.iter().map(row).collect()
     };
     let (mut gone, mut come) = (Vec::new(), Vec::new());
     for thing in things.iter().filter(|thing| row_changed(thing)) {
-        let old = thing.before.as_ref().map(rows).unwrap_or_default();
-        let new = rows(&thing.now);
+        let Some(before) = &thing.before else {
+            come.extend(rows(&thing.now, &thing.derived()));
+            continue;
+        };
+        let old = rows(before, &derive(before.kind, &before.doc));
+        let new = rows(&thing.now, &thing.derived());
         gone.extend(old.difference(&new).cloned());
         come.extend(new.difference(&old).cloned());
     }
@@ -116,7 +130,7 @@ async fn edges(
     batch: &Batch<'_>,
     planned: &Planned,
     things: &[&Thing],
-    touched: &mut Touched,
+    touched: &mut Touched<'_>,
 ) -> Result<(), Error> {
     rename(tx, batch, things).await?;
     let dead: Vec<EntityId> = things
@@ -247,8 +261,15 @@ async fn resolve(tx: &mut Tx, batch: &Batch<'_>, wanted: Vec<Ref>) -> Result<Has
     Ok(found)
 }
 
+/// Of so many things it pays to ask first whether anything waits at all.
+const MANY: usize = 16;
+
 /// What waited for the things that came: by their keys and names, and by their new values.
-async fn arrivals(tx: &mut Tx, batch: &Batch<'_>, things: &[&Thing], touched: &mut Touched) -> Result<(), Error> {
+async fn arrivals(tx: &mut Tx, batch: &Batch<'_>, things: &[&Thing], touched: &mut Touched<'_>) -> Result<(), Error> {
+    // Most long reads leave nothing waiting: one question instead of thousands.
+    if things.len() > MANY && !store::edge::any_waits(tx).await? {
+        return Ok(());
+    }
     let mut by_target: BTreeMap<String, Ref> = BTreeMap::new();
     let by_value = batch.cx.policies.point_by_value();
     for thing in things {
@@ -277,10 +298,6 @@ async fn arrivals(tx: &mut Tx, batch: &Batch<'_>, things: &[&Thing], touched: &m
         by_target.extend(targets.into_iter().map(|target| (target.stored(), target)));
     }
     if by_target.is_empty() {
-        return Ok(());
-    }
-    // Most long reads leave nothing waiting: one question instead of thousands.
-    if by_target.len() > store::sql::MOST && !store::edge::any_waits(tx).await? {
         return Ok(());
     }
     let texts: Vec<&str> = by_target.keys().map(String::as_str).collect();
@@ -322,15 +339,9 @@ pub(super) async fn note(tx: &mut Tx, cx: &Context, of: &Noted<'_>, changes: &[C
         store::run::open(tx, of.run, of.source, of.kind, of.at).await?;
         cx.opened(of.run);
     }
-    let entry = |change: &Change| Entry {
-        seq: cx.clock.seq(),
-        run: of.run,
-        at: of.at,
-        actor: cx.actor.clone(),
-        change: change.clone(),
-    };
-    let entries: Vec<Entry> = changes.iter().map(entry).collect();
-    Ok(store::journal::append(tx, &entries).await?)
+    let row = |change| New { seq: cx.clock.seq(), run: of.run, at: of.at, actor: &cx.actor, change };
+    let rows: Vec<New<'_>> = changes.iter().map(row).collect();
+    Ok(store::journal::append(tx, &rows).await?)
 }
 
 /// The entities that a batch spoke of, as they are now.

@@ -74,7 +74,7 @@ fn values_of(row: &Assertion) -> Vec<Value> {
         row.alias.clone(),
         row.external_id.clone(),
         row.digest,
-        row.doc.as_ref().map(|doc| serde_json::Value::Object(doc.clone()).to_string()),
+        row.doc.as_ref(),
         row.ended,
         row.run,
         row.at,

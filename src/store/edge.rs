@@ -129,7 +129,6 @@ pub async fn put(tx: &mut Tx, rows: &[Edge]) -> Result<(), Error> {
                         attributes = excluded.attributes";
     let values = |edge: &Edge| -> Vec<Value> {
         let attributes = Some(&edge.attributes).filter(|attributes| !attributes.is_empty());
-        let attributes = attributes.map(|attributes| serde_json::Value::Object(attributes.clone()).to_string());
         values![edge.rel, edge.from, &edge.source, &edge.target, edge.to, attributes]
     };
     sql::rows(tx, HEAD, TAIL, rows.iter().map(values).collect()).await.map(drop)

@@ -92,7 +92,7 @@ fn row(stored: &Stored<'_>) -> Vec<Value> {
         entity.created,
         entity.modified,
         stored.gone_at,
-        serde_json::Value::Object(entity.doc.clone()).to_string(),
+        &entity.doc,
     ]
 }
 

@@ -29,22 +29,31 @@ struct Read {
     after: Document,
 }
 
+/// A row that is to be written.
+pub struct New<'a> {
+    pub seq: i64,
+    pub run: RunId,
+    pub at: Millis,
+    pub actor: &'a str,
+    pub change: &'a Change,
+}
+
 /// Appends. Changes of things without an id are not written (they were only planned).
-pub async fn append(tx: &mut Tx, entries: &[Entry]) -> Result<(), Error> {
+pub async fn append(tx: &mut Tx, entries: &[New<'_>]) -> Result<(), Error> {
     const HEAD: &str = "INSERT INTO journal (seq, run_id, at, actor, source, op, kind, entity_id, digest, data) VALUES";
     let rows = entries.iter().filter_map(|entry| Some(values_of(entry, entry.change.entity?))).collect();
     sql::rows(tx, HEAD, "", rows).await.map(drop)
 }
 
-fn values_of(entry: &Entry, id: EntityId) -> Vec<Value> {
-    let Change { label, key, before, after, .. } = &entry.change;
+fn values_of(entry: &New<'_>, id: EntityId) -> Vec<Value> {
+    let Change { label, key, before, after, .. } = entry.change;
     let data = serde_json::to_string(&Data { label, key, before, after }).unwrap_or_default();
     let digest = Sha256::digest(data.as_bytes()).to_vec();
     values![
         entry.seq,
         entry.run,
         entry.at,
-        &entry.actor,
+        entry.actor,
         &entry.change.source,
         entry.change.op.as_str(),
         entry.change.kind,

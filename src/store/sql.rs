@@ -87,23 +87,36 @@ impl Text {
 pub async fn rows(tx: &mut Tx, head: &str, tail: &str, rows: Vec<Vec<Value>>) -> Result<u64, Error> {
     let mut written = 0;
     let mut left = rows.len();
+    let columns = rows.first().map_or(0, Vec::len);
     let mut rows = rows.into_iter();
+    let (mut text, mut texts_length) = (String::new(), 0);
     while left > 0 {
         let length = if left <= FEW { left } else { ROWS.into_iter().find(|length| *length <= left).unwrap_or(left) };
-        let mut text = Text::new(head);
-        text.push(" ");
-        for at in 0..length {
-            text.push(if at == 0 { "(" } else { ", (" });
-            for (column, value) in rows.next().unwrap_or_default().into_iter().enumerate() {
-                text.push(if column == 0 { "" } else { ", " }).bind(value);
-            }
-            text.push(")");
+        if length != texts_length {
+            text = insert_text(head, tail, length, columns);
+            texts_length = length;
         }
-        text.push(" ").push(tail);
-        written += tx.execute(text.sql, text.values).await?;
+        let mut values = Vec::with_capacity(length * columns);
+        rows.by_ref().take(length).for_each(|row| values.extend(row));
+        written += tx.execute(text.clone(), values).await?;
         left -= length;
     }
     Ok(written)
+}
+
+fn insert_text(head: &str, tail: &str, rows: usize, columns: usize) -> String {
+    let mut sql = String::with_capacity(head.len() + tail.len() + rows * columns * 8);
+    sql.push_str(head);
+    for row in 0..rows {
+        sql.push_str(if row == 0 { " (" } else { ", (" });
+        for column in 0..columns {
+            let _ = write!(sql, "{}${}", if column == 0 { "" } else { ", " }, row * columns + column + 1);
+        }
+        sql.push(')');
+    }
+    sql.push(' ');
+    sql.push_str(tail);
+    sql
 }
 
 #[cfg(test)]

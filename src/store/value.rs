@@ -41,11 +41,17 @@ from! {
     Vec<u8> => Bytes std::convert::identity,
     &[u8] => Bytes <[u8]>::to_vec,
     crate::model::desired::Digest => Bytes |digest: crate::model::desired::Digest| digest.0.to_vec(),
-    crate::model::id::EntityId => Text |id: crate::model::id::EntityId| id.to_string(),
-    crate::model::id::RunId => Text |id: crate::model::id::RunId| id.to_string(),
+    crate::model::id::EntityId => Text |id: crate::model::id::EntityId| uuid(id.0),
+    crate::model::id::RunId => Text |id: crate::model::id::RunId| uuid(id.0),
     crate::model::kind::Kind => Text |word: crate::model::kind::Kind| word.as_str().to_owned(),
     crate::model::kind::Rel => Text |word: crate::model::kind::Rel| word.as_str().to_owned(),
     crate::model::time::Millis => Int |at: crate::model::time::Millis| at.0,
+    &crate::model::document::Document => Text |doc: &crate::model::document::Document| serde_json::to_string(doc).unwrap_or_default(),
+}
+
+/// As `to_string`, without the detour through a formatter: a long run binds ids by the million.
+fn uuid(id: uuid::Uuid) -> String {
+    id.as_hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()).to_owned()
 }
 
 /// The values of a statement, in the order of `$1`, `$2` …
