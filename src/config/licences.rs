@@ -38,8 +38,7 @@ fn checked(raw: Raw, mut faults: Vec<Fault>, origin: Option<String>) -> Result<C
             let of_form = |key: &str| faults[..form].iter().any(|fault| fault.key == key);
             // Where the families are faulty, which moves exist is not known.
             let families = faults.iter().any(|fault| !fault.key.starts_with("upgrade"));
-            let new =
-                |fault: &catalogue::Fault| !of_form(&fault.key) && !(families && fault.key.starts_with("upgrade"));
+            let new = |fault: &catalogue::Fault| !(of_form(&fault.key) || families && fault.key.starts_with("upgrade"));
             let told = |fault: catalogue::Fault| Fault {
                 key: fault.key,
                 value: None,
@@ -61,7 +60,9 @@ fn raw(root: &Section<'_>) -> Raw {
     };
     must(root, "tiers");
     let family = |section: &Section<'_>| {
-        ["services", "tiers", "mini"].iter().for_each(|key| must(section, key));
+        for key in ["services", "tiers", "mini"] {
+            must(section, key);
+        }
         Family {
             name: section.required("name"),
             services: section.list("services").into_iter().collect(),
@@ -70,7 +71,9 @@ fn raw(root: &Section<'_>) -> Raw {
         }
     };
     let upgrade = |section: &Section<'_>| {
-        ["from", "to"].iter().for_each(|key| must(section, key));
+        for key in ["from", "to"] {
+            must(section, key);
+        }
         Upgrade { from: section.list("from"), to: section.list("to") }
     };
     must(root, "grace_days");

@@ -377,7 +377,9 @@ impl<'a> Section<'a> {
 
     /// Records the faults of another file.
     pub fn faults_of(&self, faults: Vec<Fault>) {
-        faults.into_iter().for_each(|fault| self.document.faults.push(fault));
+        for fault in faults {
+            self.document.faults.push(fault);
+        }
     }
 
     /// Records that `key` is missing.

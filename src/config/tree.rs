@@ -96,7 +96,7 @@ pub fn find<'t>(table: &'t Table, path: &str) -> Option<&'t Node> {
             _ => rest.is_empty().then_some(node),
         }
     };
-    table.iter().find_map(|entry| below(entry))
+    table.iter().find_map(below)
 }
 
 /// Where a table stands: the place of the first thing in it.

@@ -155,10 +155,11 @@ fn segments(kind: Kind, name: &str) -> Result<Vec<String>, String> {
         return Ok(path);
     }
     let mut path = dotted(name);
-    if kind == Kind::User && path.len() > 1 {
-        if let Some((_, extension)) = EXTENSIONS.iter().find(|(short, _)| *short == path[0]) {
-            path[0] = (*extension).to_owned();
-        }
+    if kind == Kind::User
+        && path.len() > 1
+        && let Some((_, extension)) = EXTENSIONS.iter().find(|(short, _)| *short == path[0])
+    {
+        path[0] = (*extension).to_owned();
     }
     Ok(path)
 }
