@@ -53,7 +53,7 @@ fn unfit<'n>(
     let words: Vec<&str> = vocabulary.words(Kind::User).filter(|word| right(word)).collect();
     let fault = |name: &String| {
         let near = nearest(name, words.iter().copied()).map(|near| format!(" (did you mean {near}?)"));
-        let allowed = format!("must be of{}: {}", near.unwrap_or_default(), words.join(", "));
+        let allowed = format!("is not one of these{}: {}", near.unwrap_or_default(), words.join(", "));
         Fault { key: key.to_owned(), value: Some(name.clone()), allowed, origin: None }
     };
     names.filter(|name| !right(name)).map(fault).collect()

@@ -102,8 +102,8 @@ fn over(section: &Section<'_>, key: &str, declared: &Map<String, Value>, own: Op
                 if values.insert(name.clone(), value).is_none() {
                     let known = declared.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
                     let known =
-                        if known.is_empty() { format!("it has no {key}") } else { format!("Allowed here: {known}") };
-                    let allowed = format!("is unknown to this connector. {known}");
+                        if known.is_empty() { format!("it has no {key}") } else { format!("allowed are {known}") };
+                    let allowed = format!("is unknown to this connector: {known}");
                     section.fault(&format!("{key}.{name}"), None, allowed);
                 }
             }

@@ -25,7 +25,7 @@ impl Push {
                     map.insert(kind, rules);
                 }
                 (Ok(_), other) => section.fault("map", Some(&other.to_string()), "must be a section per kind"),
-                (Err(unknown), _) => section.fault("map", Some(&word), unknown),
+                (Err(unknown), _) => section.fault(&format!("map.{word}"), None, unknown),
             }
         }
         Push { map, tables: object(section, "tables") }

@@ -77,18 +77,22 @@ words! {
 
 impl Server {
     pub(super) fn read(section: &Section<'_>) -> Server {
-        let listen = section.word("listen", SocketAddr::from(([127, 0, 0, 1], 8070)));
+        let listen = section.parsed("listen", address_of).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8070)));
         let own = Url::parse(&format!("http://{listen}/")).expect("a socket address makes a URL");
         Server {
             listen,
             public_url: section.url("public_url", &["https", "http"]).unwrap_or(own),
-            metrics_listen: section.word_optional("metrics_listen"),
+            metrics_listen: section.parsed("metrics_listen", address_of),
             control: section.path_of("control").unwrap_or_else(|| PathBuf::from("/run/musterd/control.sock")),
             tls: section.section_optional("tls").and_then(|tls| Tls::read(&tls)),
             limits: Limits::read(&section.section("limits")),
             drain: section.duration_within("drain", seconds(0)..=seconds(300), seconds(20)),
         }
     }
+}
+
+fn address_of(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "must be an address with a port like 127.0.0.1:8070 or [::]:8070")
 }
 
 impl Tls {

@@ -72,6 +72,10 @@ fn read(name: &str, section: &Section<'_>) -> Source {
 
 fn schedule(kind: SourceKind, section: &Section<'_>) -> Option<Schedule> {
     if !matches!(kind, SourceKind::Ldap | SourceKind::Crm) {
+        // Not asked for where it has no place.
+        if !section.has("schedule") {
+            return None;
+        }
         let refused = |_: &str| Err::<Schedule, _>("is for sources that are polled (ldap, crm); this one is not");
         return section.parsed("schedule", refused);
     }

@@ -31,15 +31,22 @@ pub type Table = BTreeMap<String, Node>;
 /// the faults of the other files are seen in the same pass.
 pub fn load(files: &[PathBuf], variables: Map<String, String>, faults: &Faults) -> Table {
     let mut all = Config::builder();
+    // The crate calls a file by its path from here; people call it as they gave it.
+    let mut names = BTreeMap::new();
     for file in files {
         let name = file.display().to_string();
         match Config::builder().add_source(File::from(file.as_path()).format(FileFormat::Toml)).build() {
-            Ok(config) => all = all.add_source(config),
+            Ok(config) => {
+                names.extend(node(config.cache.clone()).origin().map(|called| (called, name)));
+                all = all.add_source(config);
+            }
             Err(error) => faults.push(broken(Some(name), &error)),
         }
     }
     let environment = Environment::with_prefix("MUSTERD").prefix_separator("__").separator("__");
-    built(all.add_source(environment.source(Some(variables))), faults)
+    let mut table = built(all.add_source(environment.source(Some(variables))), faults);
+    table.values_mut().for_each(|node| node.rename(&names));
+    table
 }
 
 /// One text, for embedded files and tests.
@@ -113,6 +120,17 @@ impl Node {
             Body::Leaf(_) => None,
         };
         self.origin.clone().or_else(inside)
+    }
+
+    fn rename(&mut self, names: &BTreeMap<String, String>) {
+        if let Some(name) = self.origin.as_ref().and_then(|origin| names.get(origin)) {
+            self.origin = Some(name.clone());
+        }
+        match &mut self.body {
+            Body::Table(table) => table.values_mut().for_each(|node| node.rename(names)),
+            Body::Array(items) => items.iter_mut().for_each(|node| node.rename(names)),
+            Body::Leaf(_) => {}
+        }
     }
 
     /// As it is shown in a fault: a text without quotes.

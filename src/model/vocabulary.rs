@@ -180,6 +180,12 @@ pub fn short(name: &str) -> String {
     found.map_or_else(|| name.to_owned(), |(short, rest)| format!("{short}.{rest}"))
 }
 
+/// With the URN of the extension, as a document has it.
+pub fn long(name: &str) -> String {
+    let found = EXTENSIONS.iter().find_map(|(short, urn)| Some((urn, under(name, short)?)));
+    found.map_or_else(|| name.to_owned(), |(urn, rest)| format!("{urn}:{rest}"))
+}
+
 fn under<'n>(name: &'n str, head: &str) -> Option<&'n str> {
     name.strip_prefix(head)?.strip_prefix('.')
 }
@@ -210,6 +216,7 @@ mod tests {
         assert_eq!(user("username"), Known::Unknown);
         assert_eq!(vocabulary.words(Kind::User).collect::<Vec<_>>(), ["agent.twoFactor", "emails", "userName"]);
         assert_eq!(vocabulary.near(Kind::User, "twoFactor"), Some("agent.twoFactor"));
+        assert_eq!(long("agent.twoFactor"), format!("{}:twoFactor", urn::AGENT));
         let contact = |name: &str| vocabulary.look_up(Contact, name);
         assert_eq!(contact("emails"), Known::Word(Sort::Elements));
         assert_eq!(contact("name.givenName"), Known::Word(Sort::Text));

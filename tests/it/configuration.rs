@@ -105,7 +105,51 @@ key = "id"
 
 const CATALOGUE: &str = "tiers = ['A', 'a']\ngrace_days = -1\nfamilies = []\n";
 
-const TOLD: &str = "";
+const TOLD: &str = r#"musterd: the configuration has 43 faults
+  server.listen = here: must be an address with a port like 127.0.0.1:8070 or [::]:8070 (FOLDER/m.toml)
+  server.drain = soon: must be a span of time like 30s, 5m, 12h or 7d from 0ns to 300s (FOLDER/m.toml)
+  store.url = mysql://u:***@h/d: must be sqlite:PATH or postgres://USER@HOST[:PORT]/DATABASE (FOLDER/m.toml)
+  mail.security = none: sends passwords and links in clear: set insecure = true to want that (FOLDER/m.toml)
+  mail.from = me: must be an e-mail address like helpdesk@example.com (FOLDER/m.toml)
+  family: is missing (FOLDER/licences.toml)
+  grace_days = -1: must be a whole number from 0 to 36500 (FOLDER/licences.toml)
+  families: is unknown. Allowed here: family, grace_days, tiers, upgrade (FOLDER/licences.toml)
+  tiers[1]: `a` must be a name of its own, and not MINI (FOLDER/licences.toml)
+  sources.desk.url = http://desk.example.com/: must be https; plain http needs insecure = true (FOLDER/m.toml)
+  stream[0].map.key: is missing: the path to the immutable id (FOLDER/desk.toml)
+  stream[1].kind = tiket: `tiket` is not one of company, contact, user, group, ticket, device, session, template (FOLDER/desk.toml)
+  auth.kind = magic: `magic` is not one of none, header, query, basic, bearer, oauth2, session (FOLDER/desk.toml)
+  limits.concurency: is unknown (did you mean concurrency?). Allowed here: body_mib, concurrency, pages, period, requests, timeout (FOLDER/desk.toml)
+  sources.desk.zone = Europe/Prag: must be the name of a time zone, e.g. Europe/Prague (FOLDER/m.toml)
+  sources.desk2.variables.project: is unknown to this connector: it has no variables (FOLDER/m.toml)
+  sources.feed.map.person: `person` is not one of company, contact, user, group, ticket, device, session, template (FOLDER/m.toml)
+  sources.feed.schedule = @daily: is for sources that are polled (ldap, crm); this one is not (FOLDER/m.toml)
+  sources.hq.page_size = 0: must be a whole number from 1 to 10000 (FOLDER/m.toml)
+  sources.hq.guard.percent = 200: must be a whole number from 0 to 100 (FOLDER/m.toml)
+  sources.hq.realm: is missing: agent or client, where the people of this source log in (FOLDER/m.toml)
+  sources.hq.company = 4711: binds sources of kind scim or push to a company, and no others (FOLDER/m.toml)
+  sources.hq.match = number: is a rule for companies, contacts, tickets, devices and sessions; this source brings user, group (FOLDER/m.toml)
+  sources.idp.kind = skim: `skim` is not one of scim, ldap, crm, push, operator (FOLDER/m.toml)
+  sources.idp.priority = high: must be a whole number from 0 to 1000000 (FOLDER/m.toml)
+  sources.idp.shoe_size: is unknown (did you mean page_size?). Allowed here: absence, base, bind_dn, ca_file, company, connector, connector_file, deadline, full_every, groups, guard, insecure, invite, kind, map, match, page_size, preset, priority, protected, realm, referrals, schedule, secret, secret_file, starttls, tables, timeout, union, url, username, users, variables, zone (FOLDER/m.toml)
+  sources.rt.connector = rt9: must be one of rt5; for a file of your own give connector_file (FOLDER/m.toml)
+  mail.pasword: is unknown (did you mean password?). Allowed here: ca_file, from, host, insecure, language, password, password_file, port, product, security, timeout, username (FOLDER/m.toml)
+  server.listn: is unknown (did you mean listen?). Allowed here: control, drain, limits, listen, metrics_listen, public_url, tls (FOLDER/m.toml)
+  colour: is unknown. Allowed here: credentials, licences, log, mail, profiles, server, sources, store (FOLDER/m.toml)
+  profiles.client.required = userNam: is not one of these (did you mean userName?): active, addresses, displayName, emails, entitlements, externalId, ims, locale, name.familyName, name.formatted, name.givenName, name.honorificPrefix, name.honorificSuffix, name.middleName, nickName, phoneNumbers, photos, preferredLanguage, profileUrl, roles, timezone, title, userName, userType, x509Certificates (FOLDER/m.toml)
+  stream[0].request.path: `{{ open`: unexpected end of input, expected end of variable block (FOLDER/desk.toml)
+  stream[0].map.displayNam = name: is no attribute of a contact (did you mean displayName?). Allowed: active, addresses, alias, category, companies, company, created, description, displayName, emails, externalId, gone, key, locale, mergedInto, name.familyName, name.formatted, name.givenName, name.honorificPrefix, name.honorificSuffix, name.middleName, nickName, note, number, phoneNumbers, preferredLanguage, realm, status, timezone, title, when; a field of your own needs `type`, like { from = "..", type = "text" } (FOLDER/desk.toml)
+  sources.feed.map.contact.numbr = no: is no attribute of a contact (did you mean number?). Allowed: active, addresses, alias, category, companies, company, created, description, displayName, emails, externalId, gone, key, locale, mergedInto, name.familyName, name.formatted, name.givenName, name.honorificPrefix, name.honorificSuffix, name.middleName, nickName, note, number, phoneNumbers, preferredLanguage, realm, status, timezone, title, when; a field of your own needs `type`, like { from = "..", type = "text" } (FOLDER/m.toml)
+  sources.hq.users.filter = (uid=: must be an LDAP filter like (objectClass=person) (FOLDER/m.toml)
+  sources.hq.users.map.meta = x: `meta` is not a source's to say (FOLDER/m.toml)
+  sources.hq.users.map.nickName = {"from":"l","lookup":"sites"}: `lookup`: no table `sites`; there are no tables (FOLDER/m.toml)
+  sources.hq.users.map.title = {{ open: `{{ open`: unexpected end of input, expected end of variable block (FOLDER/m.toml)
+  sources.hq.users.map.agent.licenceState = employeeType: is not a source's to say (FOLDER/m.toml)
+  sources.hq.users.map.client.note = description: is no attribute of a user (did you mean agent.note?). Allowed: active, addresses, agent.apiCommunicator, agent.doNotInvoice, agent.extensionNumber, agent.helpdesk, agent.licence, agent.note, agent.pbx, agent.permissionGroup, agent.statutory, agent.twoFactor, alias, client.companyContacts, client.companyTickets, client.description, client.externalComments, client.language, companies, company, contacts, displayName, emails, enterprise.costCenter, enterprise.department, enterprise.division, enterprise.employeeNumber, enterprise.manager.$ref, enterprise.manager.value, enterprise.organization, entitlements, externalId, gone, ims, key, locale, manager, name.familyName, name.formatted, name.givenName, name.honorificPrefix, name.honorificSuffix, name.middleName, nickName, phoneNumbers, photos, preferredLanguage, profileUrl, realm, roles, timezone, title, userName, userType, when, x509Certificates (FOLDER/m.toml)
+  sources.hq.users.map.displayNam = cn: is no attribute of a user (did you mean displayName?). Allowed: active, addresses, agent.apiCommunicator, agent.doNotInvoice, agent.extensionNumber, agent.helpdesk, agent.licence, agent.note, agent.pbx, agent.permissionGroup, agent.statutory, agent.twoFactor, alias, client.companyContacts, client.companyTickets, client.description, client.externalComments, client.language, companies, company, contacts, displayName, emails, enterprise.costCenter, enterprise.department, enterprise.division, enterprise.employeeNumber, enterprise.manager.$ref, enterprise.manager.value, enterprise.organization, entitlements, externalId, gone, ims, key, locale, manager, name.familyName, name.formatted, name.givenName, name.honorificPrefix, name.honorificSuffix, name.middleName, nickName, phoneNumbers, photos, preferredLanguage, profileUrl, realm, roles, timezone, title, userName, userType, when, x509Certificates (FOLDER/m.toml)
+  sources.hq.groups.map.userName = cn: is no attribute of a group. Allowed: alias, displayName, externalId, gone, key, members, realm, when (FOLDER/m.toml)
+  sources.hq.union = mails: is not one of these (did you mean emails?): addresses, emails, entitlements, ims, phoneNumbers, photos, roles, x509Certificates (FOLDER/m.toml)
+"#;
 
 fn write(folder: &Path, name: &str, text: &str) {
     std::fs::write(folder.join(name), text).expect("written");

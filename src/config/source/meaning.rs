@@ -17,12 +17,13 @@ pub(super) fn check(section: &Section<'_>, policy: &SourcePolicy, body: &Body) {
         section.fault("realm", None, allowed);
     }
     if let Some(company) = &policy.company {
-        if !matches!(policy.kind, SourceKind::Scim | SourceKind::Push) {
+        let bound = matches!(policy.kind, SourceKind::Scim | SourceKind::Push);
+        if !bound {
             section.fault("company", Some(company), "binds sources of kind scim or push to a company, and no others");
         } else if company.trim().is_empty() {
             section.fault("company", Some(company), "must be the number of a company");
         }
-        if !policy.match_rules.is_empty() {
+        if bound && !policy.match_rules.is_empty() {
             let allowed = "must not stand beside `company`: a bound source never takes over what others brought";
             section.fault("match", Some(&section.list("match").join(", ")), allowed);
         }

@@ -131,10 +131,18 @@ fn a4_a_name_that_no_schema_knows_is_refused_with_what_is_near() {
     assert_eq!(
         told("user", user),
         [
-            "attributes.emails.typ: nothing: a user has no such attribute (did you mean type?)",
-            "attributes.licenceState: nothing: a user has no such attribute (did you mean agent.licenceState?)",
-            "attributes.name.givenNam: nothing: a user has no such attribute (did you mean name.givenName?)",
-            "attributes.profileUrl: a text",
+            "attributes.emails.typ: nothing: a user has no such attribute (did you mean emails.type?)".to_owned(),
+            "attributes.licenceState: nothing: a user has no such attribute".to_owned(),
+            "attributes.name.givenNam: nothing: a user has no such attribute (did you mean name.givenName?)".to_owned(),
+            "attributes.profileUrl: a text".to_owned(),
+            format!("attributes.{client}:companyContacts: true or false"),
+            format!(
+                "attributes.{client}:companyTicket: nothing: a user has no such attribute \
+                 (did you mean {client}:companyTickets?)"
+            ),
+            "attributes.urn:x:y: nothing: a user has no such attribute".to_owned(),
+            "attributes.userNam: nothing: a user has no such attribute (did you mean userName?)".to_owned(),
+            "attributes.username: nothing: a user has no such attribute (did you mean userName?)".to_owned(),
         ]
     );
     assert_eq!(told("group", json!({"displayName": "Ops", "displayNam": "Ops"})).len(), 1);

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::{Fault, fault};
 use crate::model::kind::Kind;
 use crate::model::time::Millis;
-use crate::model::vocabulary::{Known, Sort, Vocabulary};
+use crate::model::vocabulary::{Known, Sort, Vocabulary, long};
 
 /// musterd's own, or secrets: never from a record, whatever its kind.
 const REFUSED: [&str; 8] = ["id", "meta", "groups", "members", "password", "schemas", "version", "realm"];
@@ -52,7 +52,7 @@ impl Look<'_> {
             Known::Word(sort) => self.value(name, sort, value),
             Known::Own(sort) => sort.into_iter().for_each(|sort| self.value(name, sort, value)),
             Known::Unknown => {
-                let near = self.words.near(self.kind, name).map(|near| format!(" (did you mean {near}?)"));
+                let near = self.words.near(self.kind, name).map(|near| format!(" (did you mean {}?)", long(near)));
                 let kind = self.kind;
                 let allowed = format!("nothing: a {kind} has no such attribute{}", near.unwrap_or_default());
                 self.fault(&format!("attributes.{name}"), allowed);
