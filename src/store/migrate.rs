@@ -13,6 +13,7 @@ use crate::model::time::Millis;
 const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_core", include_str!("../../migrations/0001_core.sql")),
     ("0002_edge_waiting", include_str!("../../migrations/0002_edge_waiting.sql")),
+    ("0003_sight", include_str!("../../migrations/0003_sight.sql")),
 ];
 
 /// Brings the schema up to date and returns the names of what was applied.
