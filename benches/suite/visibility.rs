@@ -1,9 +1,13 @@
-//! P12 a page of the newest visible tickets, P13 may this user see this ticket: over HTTP, in a world that was pushed as
-//! NDJSON. One ticket in ten belongs to the busiest company; client 0 sees them all.
+//! P12 a page of the newest visible tickets, P13 may this user see this ticket: over HTTP and straight from the store, in a
+//! world that was pushed as NDJSON. One ticket in ten belongs to the busiest company; client 0 sees them all.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use musterd::model::id::EntityId;
+use musterd::model::kind::Kind;
+use musterd::model::visibility::decide;
+use musterd::store::{Db, visibility};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, SqliteConnection};
 
@@ -34,7 +38,7 @@ async fn one(world: &World, options: &Options, report: &mut Report) -> anyhow::R
     let push_token = daemon.token(&["--source", "crm", "--scope", "records:push"]);
     let lines = lines(world);
     report.calibrations.push(calibrate::run(1, &options.server_wrapper()).await?);
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     for part in lines.chunks(LINES) {
         push(daemon.port, &push_token, &part.join("\n")).await?;
     }
@@ -51,10 +55,13 @@ async fn one(world: &World, options: &Options, report: &mut Report) -> anyhow::R
         users: ids(&daemon, "user", 'u', world.clients()).await?,
         tickets: ids(&daemon, "ticket", 't', world.tickets).await?,
     };
+    let db = Db::open(&musterd::store::Options::new(daemon.database.clone())).await?;
     if options.wants("P12") {
         pages(&asker, report).await?;
+        stored_pages(&asker, &db, report).await?;
     }
     if options.wants("P13") {
+        stored_checks(&asker, &db, report).await?;
         checks(&asker, report).await?;
         batches(&asker, report).await?;
     }
@@ -174,6 +181,66 @@ async fn pages(asker: &Asker, report: &mut Report) -> anyhow::Result<()> {
     let what = "page, busiest company over random client, p50".to_owned();
     let (value, target) = (middles[1] / middles[0], Target::AtMost(2.0));
     report.add(Figure { row: "P12", what, size: asker.size(), value, unit: "x", ratio: None, target });
+    Ok(())
+}
+
+/// Calls until the time is over; seconds each took, ascending.
+async fn timed(time: Duration, mut call: impl AsyncFnMut(u64) -> anyhow::Result<()>) -> anyhow::Result<Vec<f64>> {
+    let (start, mut taken) = (Instant::now(), Vec::new());
+    for n in 0.. {
+        if start.elapsed() >= time {
+            break;
+        }
+        let asked = Instant::now();
+        call(n).await?;
+        taken.push(asked.elapsed().as_secs_f64());
+    }
+    taken.sort_unstable_by(f64::total_cmp);
+    anyhow::ensure!(!taken.is_empty(), "not one call ended");
+    Ok(taken)
+}
+
+fn quantile(ascending: &[f64], part: f64) -> f64 {
+    ascending[((ascending.len() as f64 * part) as usize).min(ascending.len() - 1)]
+}
+
+fn id(list: &[String], stream: u64, n: u64) -> anyhow::Result<EntityId> {
+    Ok(any(list, stream, n).parse()?)
+}
+
+async fn stored_pages(asker: &Asker, db: &Db, report: &mut Report) -> anyhow::Result<()> {
+    let mut session = db.read().await?;
+    for (who, worst) in [("random client", false), ("busiest company", true)] {
+        let taken = timed(asker.time, async |n| {
+            let user = if worst { asker.users[0].parse()? } else { id(&asker.users, 51, n)? };
+            let viewer = visibility::viewer(&mut session, user).await?.context("a client")?;
+            visibility::page(&mut session, &viewer, Kind::Ticket, None, None, 50).await?;
+            Ok(())
+        });
+        let taken = taken.await?;
+        for (part, at, target) in [("p50", 0.5, Target::None), ("p99", 0.99, Target::AtMost(0.5))] {
+            let what = format!("the same in the store, {who}, {part}");
+            let value = quantile(&taken, at) * 1000.0;
+            report.add(Figure { row: "P12", what, size: asker.size(), value, unit: "ms", ratio: None, target });
+        }
+    }
+    Ok(())
+}
+
+async fn stored_checks(asker: &Asker, db: &Db, report: &mut Report) -> anyhow::Result<()> {
+    let mut session = db.read().await?;
+    let taken = timed(asker.time, async |n| {
+        let (user, ticket) = (id(&asker.users, 61, n)?, id(&asker.tickets, 81, n)?);
+        let (viewer, subject) = visibility::facts(&mut session, user, ticket).await?;
+        decide(viewer.as_ref(), subject.as_ref(), None);
+        Ok(())
+    });
+    let taken = taken.await?;
+    for (part, at, target) in [("p50", 0.5, Target::None), ("p99", 0.99, Target::AtMost(50.0))] {
+        let what = format!("may this user see this ticket, in the store, {part}");
+        let value = quantile(&taken, at) * 1e6;
+        report.add(Figure { row: "P13", what, size: asker.size(), value, unit: "µs", ratio: None, target });
+    }
     Ok(())
 }
 

@@ -349,7 +349,7 @@ mod tests {
             link(&mut tx, Rel::WorksFor, 10, 6, "crm").await;
             settle(&mut tx, &[Touched { kind: Kind::Contact, id: id(10), relations: true }]).await.unwrap();
             for (company, count) in [(5, 0), (6, 600), (10, 600)] {
-                let rows = ticket::newest(&mut tx, Kind::Ticket, id(company), None, 1000).await.unwrap();
+                let rows = ticket::newest(&mut tx, Kind::Ticket, id(company), 1000).await.unwrap();
                 assert_eq!(rows.len(), count, "under {company}");
             }
         })

@@ -15,6 +15,12 @@ const APPLICATION_ID: i64 = 0x6d73_7464;
 /// Pages that the writer keeps, in KiB (negative says so). Indexes over random values touch pages all over the file: with
 /// less, a long run reads them again and again and writes them to the log before their time.
 const CACHE: &str = "-16384";
+/// The same for all readers together, in KiB, and what one has at least (SQLite's own default).
+const READ_CACHE: u32 = 32 << 10;
+const LEAST_READ_CACHE: u32 = 2 << 10;
+const MOST_READ_CACHE: u32 = 16 << 10;
+/// Rows that a statement may be ahead of whoever reads them: with fewer, two threads wait for each other again and again.
+const AHEAD: usize = 1024;
 /// Pages in the log before the writer moves them into the file: the more, the fewer times one page is moved.
 const LOG: &str = "4096";
 
@@ -32,13 +38,16 @@ pub(super) async fn open(file: &Path, readers: u32) -> Result<Db, Error> {
         .busy_timeout(Duration::from_secs(5))
         .pragma("temp_store", "memory")
         .pragma("journal_size_limit", "67108864")
+        .row_buffer_size(AHEAD)
         .statement_cache_capacity(256);
     let writer = Writer::open(options.clone().pragma("cache_size", CACHE).pragma("wal_autocheckpoint", LOG)).await?;
+    let readers = readers.max(1);
+    let cache = (READ_CACHE / readers).clamp(LEAST_READ_CACHE, MOST_READ_CACHE);
     let read = SqlitePoolOptions::new()
-        .max_connections(readers.max(1))
+        .max_connections(readers)
         .test_before_acquire(false)
         .acquire_timeout(Duration::from_secs(30))
-        .connect_with(options.create_if_missing(false).read_only(true))
+        .connect_with(options.create_if_missing(false).read_only(true).pragma("cache_size", format!("-{cache}")))
         .await?;
     let db = Db::Sqlite { write: writer, read, file: file.into() };
     identify(&db, unclean).await?;

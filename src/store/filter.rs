@@ -91,9 +91,8 @@ pub fn condition<'t>(text: &'t mut Text, cond: &Cond, sight: &Sight<'_>) -> &'t 
             .bind(Ref::Id(*id).stored())
             .push("))"),
         Cond::MemberOf(id) => text
-            .push("e.id IN (SELECT m.to_id FROM edge m WHERE m.rel = ")
-            .bind(Rel::Member)
-            .push(" AND m.from_id = ")
+            // Literal, as in the index `edge_member`.
+            .push("e.id IN (SELECT m.to_id FROM edge m WHERE m.rel = 'member' AND m.from_id = ")
             .bind(*id)
             .push(")"),
         Cond::Active(on) => text.push("e.active = ").bind(*on),

@@ -14,6 +14,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_core", include_str!("../../migrations/0001_core.sql")),
     ("0002_edge_waiting", include_str!("../../migrations/0002_edge_waiting.sql")),
     ("0003_lookup_entity", include_str!("../../migrations/0003_lookup_entity.sql")),
+    ("0004_sight", include_str!("../../migrations/0004_sight.sql")),
 ];
 
 /// Brings the schema up to date and returns the names of what was applied.

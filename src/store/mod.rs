@@ -3,6 +3,7 @@
 //!
 //! Never here: decisions (they are `model`'s and `reconcile`'s), the clock, the network.
 
+mod around;
 pub mod assertion;
 mod bind;
 pub mod credential;

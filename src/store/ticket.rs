@@ -1,6 +1,6 @@
 //! Table `ticket_scope`: the tickets, devices and sessions of a contact or company as one ordered range each.
 //! The rows are only a way to find things quickly: whoever reads them decides every one again. Only
-//! `reconcile::scope` writes here. Start with `newest`.
+//! `reconcile::scope` writes here. Start with `range`.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -19,23 +19,24 @@ pub fn scope(kind: Kind, id: EntityId) -> String {
     if kind == Kind::Ticket { id.to_string() } else { format!("{kind}:{id}") }
 }
 
-/// The newest first, strictly behind `before`.
+/// One ordered range: the newest of a scope first, strictly behind `before`.
+pub(super) fn range(text: &mut Text, scope: &str, before: Option<(Millis, EntityId)>, limit: usize) {
+    text.push("SELECT created, ticket_id FROM ticket_scope WHERE scope_id = ").bind(scope);
+    if let Some((at, id)) = before {
+        text.push(" AND (created, ticket_id) < (").bind(at).push(", ").bind(id).push(")");
+    }
+    text.push(" ORDER BY created DESC, ticket_id DESC LIMIT ").bind(limit as i64);
+}
+
 pub async fn newest(
     session: &mut impl Session,
     kind: Kind,
     of: EntityId,
-    before: Option<(Millis, EntityId)>,
     limit: usize,
 ) -> Result<Vec<(Millis, EntityId)>, Error> {
-    const FIRST: &str = "SELECT created, ticket_id FROM ticket_scope WHERE scope_id = $1 \
-                         ORDER BY created DESC, ticket_id DESC LIMIT $2";
-    const NEXT: &str = "SELECT created, ticket_id FROM ticket_scope WHERE scope_id = $1 \
-                        AND (created, ticket_id) < ($2, $3) ORDER BY created DESC, ticket_id DESC LIMIT $4";
-    let (scope, limit) = (scope(kind, of), limit as i64);
-    let rows = match before {
-        None => session.all(FIRST, values![scope, limit]).await?,
-        Some((at, id)) => session.all(NEXT, values![scope, at, id, limit]).await?,
-    };
+    let mut text = Text::default();
+    range(&mut text, &scope(kind, of), None, limit);
+    let rows = session.all(text.sql, text.values).await?;
     rows.iter().map(|row| Ok((Millis(row.get(0)?), row.parse(1)?))).collect()
 }
 
@@ -90,7 +91,7 @@ pub async fn around(
 pub async fn stored_under(session: &mut impl Session, of: EntityId, limit: usize) -> Result<Vec<EntityId>, Error> {
     let mut found = Vec::new();
     for kind in [Kind::Ticket, Kind::Device, Kind::Session] {
-        found.extend(newest(session, kind, of, None, limit).await?.into_iter().map(|(_, id)| id));
+        found.extend(newest(session, kind, of, limit).await?.into_iter().map(|(_, id)| id));
     }
     Ok(found)
 }

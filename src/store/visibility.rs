@@ -6,58 +6,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::around::{self, Gathered, Listed};
 use super::db::{Error, Session};
 use super::sql::{self, Text};
 use super::ticket;
-use super::value::{Row, values};
-use crate::model::entity::{Flags, State};
+use super::value::values;
 use crate::model::id::EntityId;
-use crate::model::kind::{Kind, Realm, Rel};
+use crate::model::kind::{Kind, Rel};
 use crate::model::time::Millis;
 use crate::model::visibility::{Answer, Company, Contact, Standing, Subject, Viewer, decide, scopes};
 
-/// One thing and what hangs on it by the relations of visibility.
-#[derive(Debug, Clone)]
-pub struct Thing {
-    pub id: EntityId,
-    pub kind: Kind,
-    pub realm: Option<Realm>,
-    pub active: bool,
-    pub state: State,
-    pub flags: Flags,
-    /// Its own time of creation, else ours.
-    pub at: Millis,
-    /// Paired with, or concerned.
-    pub contacts: Vec<Contact>,
-    /// Member of, or customer.
-    pub companies: Vec<Company>,
-}
-
-impl Thing {
-    pub fn viewer(self) -> Option<Viewer> {
-        let Thing { id, realm, active, state, flags, contacts, companies, .. } = self;
-        (self.kind == Kind::User).then_some(Viewer { id, realm, active, state, flags, contacts, companies })
-    }
-
-    pub fn subject(self) -> Subject {
-        let Thing { id, kind, active, state, flags, contacts, companies, .. } = self;
-        Subject { id, kind, active, state, flags, contacts, customers: companies }
-    }
-}
-
-/// A row per thing, its contact or company, and the contact's company. One step of merging is followed here; `x` tells
-/// that there is another.
-const AROUND: &str = "SELECT f.id, f.kind, f.realm, f.active, f.state, f.flags, COALESCE(f.ordered_at, f.created), \
-                      c.id, c.kind, c.active, c.state, k.id, k.active, k.state, x.to_id \
-                      FROM entity f \
-                      LEFT JOIN edge p ON p.rel IN ('pairing', 'concerns', 'belongs_to', 'customer') \
-                       AND p.from_id = f.id AND p.to_id IS NOT NULL \
-                      LEFT JOIN edge m ON m.rel = 'merged_into' AND m.from_id = p.to_id AND m.to_id IS NOT NULL \
-                      LEFT JOIN edge x ON x.rel = 'merged_into' AND x.from_id = m.to_id AND x.to_id IS NOT NULL \
-                      LEFT JOIN entity c ON c.id = COALESCE(m.to_id, p.to_id) \
-                      LEFT JOIN edge w ON w.rel = 'works_for' AND w.from_id = c.id AND w.to_id IS NOT NULL \
-                      LEFT JOIN entity k ON k.id = w.to_id AND k.kind = 'company' \
-                      WHERE f.id IN ";
+pub use super::around::Thing;
 
 /// Everything a check needs, in one statement.
 pub async fn facts(
@@ -76,27 +35,21 @@ pub async fn viewer(session: &mut impl Session, user: EntityId) -> Result<Option
 
 /// Those of `ids` that exist, tombstones among them.
 pub async fn things(session: &mut impl Session, ids: &[EntityId]) -> Result<HashMap<EntityId, Thing>, Error> {
-    let mut found: HashMap<EntityId, Thing> = HashMap::with_capacity(ids.len());
-    let mut chained = Vec::new();
+    let mut gathered = Gathered::default();
+    gathered.things.reserve(ids.len());
     for ids in ids.chunks(sql::MOST) {
-        let mut text = Text::new(AROUND);
-        text.list(ids.iter().copied());
-        for row in session.all(text.sql, text.values).await? {
-            let id: EntityId = row.parse(0)?;
-            let thing = match found.entry(id) {
-                std::collections::hash_map::Entry::Occupied(there) => there.into_mut(),
-                std::collections::hash_map::Entry::Vacant(free) => free.insert(thing(id, &row)?),
-            };
-            if let Some((contact, true)) = around(thing, &row)? {
-                chained.push((id, contact));
-            }
-        }
+        around::things(session, ids, &mut gathered).await?;
     }
+    settled(session, gathered).await
+}
+
+async fn settled(session: &mut impl Session, gathered: Gathered) -> Result<HashMap<EntityId, Thing>, Error> {
+    let Gathered { mut things, chained } = gathered;
     if !chained.is_empty() {
-        follow(session, &mut found, chained).await?;
+        follow(session, &mut things, chained).await?;
     }
-    found.values_mut().for_each(in_order);
-    Ok(found)
+    things.values_mut().for_each(in_order);
+    Ok(things)
 }
 
 /// The order of the rows is the database's affair; the path of an answer must not depend on it.
@@ -105,55 +58,6 @@ fn in_order(thing: &mut Thing) {
     thing.contacts.sort_by_key(|contact| contact.id);
     for contact in &mut thing.contacts {
         contact.companies.sort_by_key(|company| company.id);
-    }
-}
-
-fn thing(id: EntityId, row: &Row) -> Result<Thing, Error> {
-    let realm: String = row.get(2)?;
-    Ok(Thing {
-        id,
-        kind: row.parse(1)?,
-        realm: realm.parse().ok(),
-        active: row.get(3)?,
-        state: row.parse(4)?,
-        flags: Flags(row.get(5)?),
-        at: Millis(row.get(6)?),
-        contacts: Vec::new(),
-        companies: Vec::new(),
-    })
-}
-
-/// Takes the far end of a row; several sources may assert the same one. Returns the contact, and whether it was merged on.
-fn around(thing: &mut Thing, row: &Row) -> Result<Option<(EntityId, bool)>, Error> {
-    let Some(id) = row.parse_opt::<EntityId>(7)? else { return Ok(None) };
-    match row.parse::<Kind>(8)? {
-        Kind::Company => {
-            let company = Company { id, standing: Standing::of(row.get(9)?, row.parse(10)?) };
-            if !thing.companies.contains(&company) {
-                thing.companies.push(company);
-            }
-            Ok(None)
-        }
-        Kind::Contact => {
-            let at = thing.contacts.iter().position(|contact| contact.id == id);
-            let at = match at {
-                Some(at) => at,
-                None => {
-                    let standing = Standing::of(row.get(9)?, row.parse(10)?);
-                    thing.contacts.push(Contact { id, standing, companies: Vec::new() });
-                    thing.contacts.len() - 1
-                }
-            };
-            if let Some(company) = row.parse_opt(11)? {
-                let company = Company { id: company, standing: Standing::of(row.get(12)?, row.parse(13)?) };
-                let companies = &mut thing.contacts[at].companies;
-                if !companies.contains(&company) {
-                    companies.push(company);
-                }
-            }
-            Ok(Some((id, row.get::<Option<String>>(14)?.is_some())))
-        }
-        _ => Ok(None),
     }
 }
 
@@ -278,6 +182,8 @@ pub struct Seen {
     pub id: EntityId,
     pub at: Millis,
     pub answer: Answer,
+    /// As it is stored.
+    pub doc: Option<String>,
 }
 
 pub struct Page {
@@ -299,48 +205,35 @@ pub async fn page(
     before: Option<(Millis, EntityId)>,
     limit: usize,
 ) -> Result<Page, Error> {
-    let scopes = scopes(viewer, company);
+    let scopes: Vec<String> = scopes(viewer, company).into_iter().map(|of| ticket::scope(kind, of)).collect();
     let (mut seen, mut before) = (Vec::new(), before);
     for _ in 0..ROUNDS {
         let want = limit - seen.len();
-        let mut newest = BTreeSet::new();
-        for scope in &scopes {
-            newest.extend(ticket::newest(session, kind, *scope, before, want + 1).await?);
+        let (mut newest, mut gathered) = (BTreeMap::new(), Gathered::default());
+        for scopes in scopes.chunks(around::MOST_SCOPES) {
+            let listed = around::newest(session, scopes, before, want + 1, &mut gathered).await?;
+            newest.extend(listed.into_iter().map(|Listed { at, id, doc }| ((at, id), doc)));
         }
         let more = newest.len() > want;
-        let rows: Vec<(Millis, EntityId)> = newest.into_iter().rev().take(want).collect();
-        let Some(last) = rows.last().copied() else { return Ok(Page { seen, next: None }) };
-        let ids: Vec<EntityId> = rows.iter().map(|(_, id)| *id).collect();
-        let mut things = things(session, &ids).await?;
-        for (at, id) in rows {
+        let mut things = settled(session, gathered).await?;
+        let mut last = None;
+        for ((at, id), doc) in newest.into_iter().rev().take(want) {
             let subject = things.remove(&id).map(Thing::subject);
             let answer = decide(Some(viewer), subject.as_ref(), company);
             if answer.visible {
-                seen.push(Seen { id, at, answer });
+                seen.push(Seen { id, at, answer, doc });
             }
+            last = Some((at, id));
         }
         if !more {
             return Ok(Page { seen, next: None });
         }
-        before = Some(last);
+        before = last;
         if seen.len() == limit {
             break;
         }
     }
     Ok(Page { seen, next: before })
-}
-
-/// The documents of these, as they are stored.
-pub async fn documents(session: &mut impl Session, ids: &[EntityId]) -> Result<HashMap<EntityId, String>, Error> {
-    let mut found = HashMap::with_capacity(ids.len());
-    for ids in ids.chunks(sql::MOST) {
-        let mut text = Text::new("SELECT id, doc FROM entity WHERE id IN ");
-        text.list(ids.iter().copied());
-        for row in session.all(text.sql, text.values).await? {
-            found.insert(row.parse(0)?, row.get(1)?);
-        }
-    }
-    Ok(found)
 }
 
 /// Those of `ids` that are tombstones.

@@ -134,31 +134,35 @@ async fn check_batch(
         return Err(Problem::bad_request("duplicate_id", "the ids of the checks must differ"));
     }
     let read = |text: &str| text.parse::<EntityId>().ok();
-    let unnamed: Vec<&str> = checks
-        .iter()
-        .filter(|check| read(&check.user).is_none() || read(&check.ticket).is_none())
-        .map(|check| check.id.as_str())
-        .collect();
+    let (mut named, mut unnamed) = (Vec::with_capacity(checks.len()), Vec::new());
+    for check in &checks {
+        match (read(&check.user), read(&check.ticket)) {
+            (Some(user), Some(ticket)) => named.push((check, user, ticket)),
+            _ => unnamed.push(check.id.as_str()),
+        }
+    }
     if !unnamed.is_empty() {
         let detail = format!("in a batch users and tickets are named by their ids; not so in: {}", unnamed.join(", "));
         return Err(Problem::bad_request("not_an_id", detail));
     }
-    let ids: BTreeSet<EntityId> =
-        checks.iter().flat_map(|check| [read(&check.user), read(&check.ticket)]).flatten().collect();
+    let ids: BTreeSet<EntityId> = named.iter().flat_map(|(_, user, ticket)| [*user, *ticket]).collect();
     let ids: Vec<EntityId> = ids.into_iter().collect();
     let things = visibility::things(&mut app.db.snapshot().await?, &ids).await?;
-    let viewers: HashMap<EntityId, _> =
-        things.iter().filter_map(|(id, thing)| Some((*id, thing.clone().viewer()?))).collect();
-    let subjects: HashMap<EntityId, _> = things.into_iter().map(|(id, thing)| (id, thing.subject())).collect();
-    let answer = |check: &Check| {
-        let viewer = read(&check.user).and_then(|id| viewers.get(&id));
-        let subject = read(&check.ticket).and_then(|id| subjects.get(&id));
-        match check.company.as_deref().map(read) {
-            Some(None) => elsewhere(),
-            company => decide(viewer, subject, company.flatten()),
+    // A user is no ticket: nothing is in both.
+    let (mut viewers, mut subjects) = (HashMap::new(), HashMap::new());
+    for (id, thing) in things {
+        if thing.kind == Kind::User {
+            viewers.extend(thing.viewer().map(|viewer| (id, viewer)));
+        } else {
+            subjects.insert(id, thing.subject());
         }
+    }
+    let answer = |check: &Check, user, ticket| match check.company.as_deref().map(read) {
+        Some(None) => elsewhere(),
+        company => decide(viewers.get(&user), subjects.get(&ticket), company.flatten()),
     };
-    let answers = checks.iter().map(|check| (check.id.clone(), answer(check))).collect();
+    let answers =
+        named.into_iter().map(|(check, user, ticket)| (check.id.clone(), answer(check, user, ticket))).collect();
     Ok(Json(Answers { answers }))
 }
 
@@ -218,14 +222,12 @@ async fn tickets(
         Within::Company(id) => Some(id),
     };
     let page = visibility::page(&mut session, &viewer, kind, company, before, limit).await?;
-    let ids: Vec<EntityId> = page.seen.iter().map(|seen| seen.id).collect();
-    let mut documents = visibility::documents(&mut session, &ids).await?;
     let item = |seen: visibility::Seen| Item {
         id: seen.id,
         created: seen.at,
         access: seen.answer.access,
         because: seen.answer.because,
-        attributes: documents.remove(&seen.id).and_then(|text| RawValue::from_string(text).ok()),
+        attributes: seen.doc.and_then(|text| RawValue::from_string(text).ok()),
     };
     let items = page.seen.into_iter().map(item).collect();
     Ok(Json(Page { items, next: page.next.map(cursor_text), because }))
