@@ -45,7 +45,9 @@ pub fn load(files: &[PathBuf], variables: Map<String, String>, faults: &Faults) 
     }
     let environment = Environment::with_prefix("MUSTERD").prefix_separator("__").separator("__");
     let mut table = built(all.add_source(environment.source(Some(variables))), faults);
-    table.values_mut().for_each(|node| node.rename(&names));
+    for node in table.values_mut() {
+        node.rename(&names);
+    }
     table
 }
 

@@ -14,7 +14,7 @@ use crate::model::id::EntityId;
 use crate::model::kind::{Kind, Realm};
 use crate::model::source::{MatchRule, SourceKind, SourcePolicy};
 use crate::store;
-use crate::store::testing::both;
+use crate::store::testing::{both, dump};
 
 fn client(key: &str, login: &str, title: Option<&str>) -> Desired {
     let mut desired = says(Kind::User, key, json!({"userName": login}));
@@ -237,6 +237,58 @@ async fn b4_who_is_overruled_is_told_and_what_is_joined_is_joined() {
         assert_eq!(own.external_id.as_deref(), Some("x-1"));
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b5_an_overruled_call_is_kept_and_shows_nowhere() {
+    both(|db| async move {
+        let world = World::new(db);
+        let id = world.one("ldap", user("k1", "eva")).await;
+        let before = world.get(id).await;
+        let says = |family: &str| {
+            let mut says = says(Kind::User, &id.to_string(), json!({"name": {"familyName": family}}));
+            says.write = Write::Merge;
+            vec![present(says)]
+        };
+        for family in ["Jina", "Jiná"] {
+            world.cx.clock.advance(1_000);
+            let applied = world.apply("idp", says(family)).await;
+            assert_eq!((applied.changes.len(), applied.run, applied.wake), (0, None, false));
+            assert_eq!((applied.outcomes[0].changed, applied.outcomes[0].version), (false, before.version));
+            assert_eq!(applied.outcomes[0].overruled[0].owner, "ldap");
+            assert_eq!(world.get(id).await, before);
+            let dumped = dump(&world.db).await;
+            world.cx.clock.advance(1_000);
+            world.apply("idp", says(family)).await;
+            assert_eq!(dump(&world.db).await, dumped, "said again, it writes nothing");
+        }
+        // The word was kept: it shows, with a version, once nobody is believed more.
+        world.gone("ldap", Kind::User, "k1").await;
+        let after = world.get(id).await;
+        assert_eq!((after.doc["name"]["familyName"].clone(), after.active), (json!("Jiná"), true));
+        assert!(after.version > before.version);
+
+        // Whom nobody holds any more is held again by such a word, and that is a change.
+        let id = world.one("ldap", user("k2", "jan")).await;
+        world
+            .one("ldap", {
+                let mut off = user("k2", "jan");
+                off.attributes.insert("active".to_owned(), json!(false));
+                off
+            })
+            .await;
+        world.gone("ldap", Kind::User, "k2").await;
+        let before = world.get(id).await;
+        let mut again = says_of(id, json!({"name": {"familyName": "Nova"}, "active": false}));
+        again.write = Write::Merge;
+        world.apply("idp", vec![present(again)]).await;
+        assert!(world.get(id).await.version > before.version);
+    })
+    .await;
+}
+
+fn says_of(id: EntityId, attributes: serde_json::Value) -> Desired {
+    says(Kind::User, &id.to_string(), attributes)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

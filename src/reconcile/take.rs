@@ -72,7 +72,7 @@ fn present(
     let known = world.keys.get(&(desired.kind, desired.key.clone())).copied();
     let id = match known {
         Some(id) => id,
-        None => find(world, batch, &mut desired, &derived, realm)?,
+        None => find(world, batch, &mut desired, &derived, realm, external_id.as_ref())?,
     };
     outcome.key.clone_from(&desired.key);
     let values = &mut world.values;
@@ -84,7 +84,14 @@ fn present(
     let hold = match thing.hold_of(&batch.source.name, &desired.key) {
         Some(hold) => hold,
         None => {
-            thing.holds.push(Hold { before: None, now: silent(id, &desired, batch), said: true, derived: None });
+            let remark = desired.write == Write::Merge;
+            thing.holds.push(Hold {
+                before: None,
+                now: silent(id, &desired, batch),
+                said: true,
+                remark,
+                derived: None,
+            });
             thing.holds.len() - 1
         }
     };
@@ -131,6 +138,7 @@ fn find(
     desired: &mut Desired,
     derived: &Derived,
     realm: Option<Realm>,
+    external_id: Option<&Value>,
 ) -> Result<EntityId, Refusal> {
     if !speaks_ids(batch) {
         let found = correlate(world, batch, desired.kind, realm, derived)?;
@@ -140,13 +148,47 @@ fn find(
     if world.things.contains_key(&id) {
         return if batch.source.company.is_some() { Err(Refusal::NotFound) } else { Ok(id) };
     }
-    match correlate(world, batch, desired.kind, realm, derived)? {
+    let found = correlate(world, batch, desired.kind, realm, derived)?;
+    match found.or_else(|| let_go(world, batch, desired, derived, realm, external_id)) {
         Some(found) => {
             desired.key = found.to_string();
             Ok(found)
         }
         None => Ok(id),
     }
+}
+
+/// Whoever deleted somebody and makes the same login again means that somebody, where others hold the entity: the login is
+/// not free, and could never be the source's again. Only under the name of its own that it had given, if it gives one, and
+/// for a company's own source only what it had itself said something of.
+fn let_go(
+    world: &World,
+    batch: &Batch<'_>,
+    desired: &Desired,
+    derived: &Derived,
+    realm: Option<Realm>,
+    external_id: Option<&Value>,
+) -> Option<EntityId> {
+    if batch.source.kind != SourceKind::Scim {
+        return None;
+    }
+    let login = derived.login_key.as_ref()?;
+    let thing = world.things.values().find(|thing| {
+        let of = &thing.now;
+        of.kind == desired.kind && of.realm == realm && of.login_key.as_ref() == Some(login) && !thing.is_tombstone()
+    })?;
+    let (own, others): (Vec<&Hold>, Vec<&Hold>) =
+        thing.holds.iter().partition(|hold| hold.now.source == batch.source.name);
+    if !batch.cx.policies.hold(others.iter().map(|hold| &hold.now)) || own.iter().any(|hold| !hold.now.ended) {
+        return None;
+    }
+    let own = own.into_iter().find(|hold| hold.now.key == thing.now.id.to_string())?;
+    let had = own.now.doc.as_ref().is_none_or(|said| !said.is_empty());
+    let renamed = match (own.now.external_id.as_deref(), external_id.and_then(Value::as_str)) {
+        (Some(then), Some(now)) => then != now,
+        _ => false,
+    };
+    ((had || batch.source.company.is_none()) && !renamed).then_some(thing.now.id)
 }
 
 /// Whether this source may speak of the thing at all.
@@ -224,7 +266,7 @@ fn gone(world: &mut World, batch: &Batch<'_>, at: usize, kind: Kind, key: &str) 
                 run: batch.run,
                 at: batch.at,
             };
-            thing.holds.push(Hold { before: None, now, said: true, derived: None });
+            thing.holds.push(Hold { before: None, now, said: true, remark: false, derived: None });
         }
     }
     thing.fate = thing.fate.max(fate);

@@ -11,6 +11,7 @@ use crate::model::change::{Change, Op};
 use crate::model::document::{self, Document};
 use crate::model::entity::{Assertion, State};
 use crate::model::id::EntityId;
+use crate::model::source::SourceKind;
 
 /// Versions, and what the journal will say.
 pub(super) fn tell(planned: &mut Planned, batch: &Batch<'_>) {
@@ -99,7 +100,7 @@ fn change(thing: &Thing, links: &Links, batch: &Batch<'_>) -> Option<Change> {
             leaf("$links", old, Value::Object(edges::with_nulls(come, &gone)));
         }
     }
-    if after.is_empty() {
+    if after.is_empty() || only_remarked(thing, &after, batch) {
         return None;
     }
     let op = op(thing, doc_changed || attached, released, linked);
@@ -113,6 +114,16 @@ fn change(thing: &Thing, links: &Links, batch: &Batch<'_>) -> Option<Change> {
         before,
         after,
     })
+}
+
+/// A client wrote over what a more believed source says, and never had before: its word is kept, and whoever reads the
+/// thing sees no change of it (RFC 7644, section 3.14). `plan` and approvals of polled sources do tell of a new holder.
+fn only_remarked(thing: &Thing, after: &Document, batch: &Batch<'_>) -> bool {
+    let held = thing.holds.iter().filter_map(|hold| hold.before.as_ref());
+    batch.source.kind == SourceKind::Scim
+        && after.keys().all(|leaf| leaf == "$holder")
+        && thing.holds.iter().any(|hold| hold.remark)
+        && batch.cx.policies.hold(held)
 }
 
 fn op(thing: &Thing, changed: bool, released: bool, (linked, unlinked): (bool, bool)) -> Op {

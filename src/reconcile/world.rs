@@ -50,13 +50,21 @@ pub struct Hold {
     pub said: bool,
     /// What its document comes to, where that is known already.
     pub derived: Option<Derived>,
+    /// A new hold that came by a change of what was shown, not by bringing the thing.
+    pub remark: bool,
 }
 
 impl Thing {
     pub fn stored(entity: Entity, assertions: Vec<Assertion>) -> Thing {
         let holds = assertions
             .into_iter()
-            .map(|assertion| Hold { before: Some(assertion.clone()), now: assertion, said: false, derived: None })
+            .map(|assertion| Hold {
+                before: Some(assertion.clone()),
+                now: assertion,
+                said: false,
+                remark: false,
+                derived: None,
+            })
             .collect();
         Thing { before: Some(entity.clone()), holds, ..Thing::new(entity) }
     }
