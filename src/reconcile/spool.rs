@@ -27,7 +27,7 @@ pub const MAY_LOSE: u8 = 1;
 
 /// Records in one transaction of a run. Neighbours in an index share its pages, which are written once per transaction;
 /// with more, a caller would wait too long for his turn.
-const PIECE: usize = 2 * MOST_RECORDS;
+const PIECE: usize = MOST_RECORDS;
 
 #[derive(Default)]
 pub struct Spool {
