@@ -24,6 +24,7 @@ use crate::config::{Config, Reading};
 use crate::credential;
 use crate::http::state::App;
 use crate::http::{self, control, server};
+use crate::reconcile;
 use crate::store::{self, Db, Options};
 use crate::tasks::{self, Beat, Leader, World, housekeeping};
 use crate::telemetry::{self, PrometheusHandle};
@@ -68,9 +69,7 @@ pub async fn open(config: &Config, clock: &Clock) -> Result<Opened, Error> {
         tracing::info!(name, "migration applied");
     }
     if lock.is_some() {
-        let mut tx = db.write().await?;
-        let ended = store::run::end_interrupted(&mut tx, clock.now()).await?;
-        tx.commit().await?;
+        let ended = reconcile::end_interrupted(&db, clock.now()).await?;
         if ended > 0 {
             tracing::warn!(ended, "runs were interrupted by the end of their process");
         }

@@ -1,13 +1,12 @@
 //! The run that the calls of a pushing source share for a day. Nobody closes it: a call must not pay for that. So what it
 //! did is counted from the journal when somebody looks, and it has ended with its last change once its day is over.
-//! Only reads. Start with `told`.
+//! What a poll or a push left running when its process ended has failed (`end_interrupted`). Start with `told`.
 
-use super::Error;
 use super::context::run_of_day;
 use crate::model::id::RunId;
-use crate::model::run::{Run, RunState};
+use crate::model::run::{Run, RunKind, RunState};
 use crate::model::time::Millis;
-use crate::store::{self, Session};
+use crate::store::{self, Db, Error, Session};
 
 /// These runs as they are shown; those that are no day's stay as they are.
 pub async fn told(session: &mut impl Session, now: Millis, mut runs: Vec<Run>) -> Result<Vec<Run>, Error> {
@@ -23,10 +22,90 @@ pub async fn told(session: &mut impl Session, now: Millis, mut runs: Vec<Run>) -
     Ok(runs)
 }
 
+/// How many polls and pushes were ended. Only for whoever holds the store alone, before anything runs.
+pub async fn end_interrupted(db: &Db, now: Millis) -> Result<usize, Error> {
+    let mut tx = db.write().await?;
+    let mut left = store::run::running(&mut tx).await?;
+    left.retain(|run| matches!(run.kind, RunKind::Poll | RunKind::Push) && !is_shared(run));
+    for run in &mut left {
+        run.state = RunState::Failed;
+        run.ended = Some(now);
+        run.message = Some("interrupted: its process ended".to_owned());
+        store::run::put(&mut tx, run).await?;
+    }
+    tx.commit().await?;
+    Ok(left.len())
+}
+
 fn is_shared(run: &Run) -> bool {
     run.state == RunState::Running && run.id == run_of_day(&run.source, run.started)
 }
 
 fn day(at: Millis) -> i64 {
     at.0.div_euclid(Millis::DAY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reconcile::apply;
+    use crate::reconcile::apply_tests::{World, present, user};
+    use crate::store::testing::both;
+
+    /// The calls of a day share a run: while the day lasts it is running, afterwards it is done, with what it did.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_run_of_a_day_ends_with_its_day() {
+        both(|db| async move {
+            let world = World::new(db);
+            let key = world.cx.clock.entity_id().to_string();
+            let applied = world.apply("idp", vec![present(user(&key, "u0"))]).await;
+            let ended = world.cx.clock.now();
+            let id = applied.run.unwrap();
+            let mut session = world.db.read().await.unwrap();
+            let stored = store::run::by_id(&mut session, id).await.unwrap().unwrap();
+            let shown = told(&mut session, world.cx.clock.now(), vec![stored.clone()]).await.unwrap().remove(0);
+            assert_eq!((shown.state, shown.ended, shown.counts["create"]), (RunState::Running, None, 1));
+            world.cx.clock.advance(86_400_000);
+            let shown = told(&mut session, world.cx.clock.now(), vec![stored]).await.unwrap().remove(0);
+            assert_eq!((shown.state, shown.ended, shown.counts["create"]), (RunState::Done, Some(ended), 1));
+        })
+        .await;
+    }
+
+    /// What a call took back has opened no run: the next one does.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_day_whose_first_change_was_taken_back_has_its_run_all_the_same() {
+        both(|db| async move {
+            let world = World::new(db);
+            let key = world.cx.clock.entity_id().to_string();
+            let policy = world.cx.policies.get("idp").unwrap();
+            let mut tx = world.db.write().await.unwrap();
+            apply(&mut tx, &world.cx, policy, vec![present(user(&key, "eva"))]).await.unwrap();
+            drop(tx);
+            let run = world.apply("idp", vec![present(user(&key, "eva"))]).await.run.unwrap();
+            let mut session = world.db.read().await.unwrap();
+            assert!(store::run::by_id(&mut session, run).await.unwrap().is_some());
+        })
+        .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_a_process_left_running_has_failed_but_no_day() {
+        both(|db| async move {
+            let world = World::new(db);
+            let key = world.cx.clock.entity_id().to_string();
+            world.one("idp", user(&key, "eva")).await;
+            let at = world.cx.clock.now();
+            let mut tx = world.db.write().await.unwrap();
+            for (source, kind) in [("ldap", RunKind::Poll), ("hr", RunKind::Push)] {
+                assert!(store::run::open(&mut tx, world.cx.clock.run_id(), source, kind, at).await.unwrap());
+            }
+            tx.commit().await.unwrap();
+            assert_eq!(end_interrupted(&world.db, at).await.unwrap(), 2);
+            let left = store::run::running(&mut world.db.read().await.unwrap()).await.unwrap();
+            assert_eq!(left.iter().map(|run| run.source.as_str()).collect::<Vec<_>>(), ["idp"]);
+            assert_eq!(end_interrupted(&world.db, at).await.unwrap(), 0);
+        })
+        .await;
+    }
 }

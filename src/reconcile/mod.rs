@@ -49,7 +49,7 @@ pub use answer::{Applied, EdgeChange, Error, Outcome, Overruled, Refusal, Touche
 pub use apply::{apply, apply_seen, block};
 pub use approve::approve;
 pub use context::{Context, Policies};
-pub use day::told;
+pub use day::{end_interrupted, told};
 pub use known::{KnownSet, known};
 pub use look::{Seen, look};
 pub use report::{End, Refused, Report, Stop};

@@ -348,26 +348,6 @@ async fn b4_why_names_the_run_that_set_the_value() {
     .await;
 }
 
-/// The calls of a day share a run: while the day lasts it is running, afterwards it is done, with what it did.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_run_of_a_day_ends_with_its_day() {
-    both(|db| async move {
-        let world = World::new(db);
-        let key = world.cx.clock.entity_id().to_string();
-        let applied = world.apply("idp", vec![present(user(&key, "u0"))]).await;
-        let ended = world.cx.clock.now();
-        let id = applied.run.unwrap();
-        let mut session = world.db.read().await.unwrap();
-        let stored = store::run::by_id(&mut session, id).await.unwrap().unwrap();
-        let told = super::told(&mut session, world.cx.clock.now(), vec![stored.clone()]).await.unwrap().remove(0);
-        assert_eq!((told.state, told.ended, told.counts["create"]), (RunState::Running, None, 1));
-        world.cx.clock.advance(86_400_000);
-        let told = super::told(&mut session, world.cx.clock.now(), vec![stored]).await.unwrap().remove(0);
-        assert_eq!((told.state, told.ended, told.counts["create"]), (RunState::Done, Some(ended), 1));
-    })
-    .await;
-}
-
 /// Seconds of processor that this process has used.
 fn cpu() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();

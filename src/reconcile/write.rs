@@ -336,8 +336,10 @@ pub(super) async fn note(tx: &mut Tx, cx: &Context, of: &Noted<'_>, changes: &[C
         return Ok(());
     }
     if cx.run.is_none() && !cx.is_open(of.run) {
-        store::run::open(tx, of.run, of.source, of.kind, of.at).await?;
-        cx.opened(of.run);
+        // Remembered only when it was there already: what this transaction adds may yet be taken back.
+        if !store::run::open(tx, of.run, of.source, of.kind, of.at).await? {
+            cx.opened(of.run);
+        }
     }
     let row = |change| New { seq: cx.clock.seq(), run: of.run, at: of.at, actor: &cx.actor, change };
     let rows: Vec<New<'_>> = changes.iter().map(row).collect();

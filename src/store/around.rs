@@ -2,7 +2,7 @@
 //! row and every column travels through a channel between two threads, which costs more than finding them. A row of the
 //! join is a record of words, ids and numbers; records are separated by a character that none of them can hold, nor JSON.
 //!
-//! The joins name their indexes (migration 0003): one narrow entry per step, the document is read only where it is shown.
+//! The joins name their indexes (migration 0004): one narrow entry per step, the document is read only where it is shown.
 //! Decides nothing. Start with `THINGS`.
 
 use std::collections::HashMap;

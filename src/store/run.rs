@@ -51,11 +51,11 @@ pub async fn put(tx: &mut Tx, run: &Run) -> Result<(), Error> {
     .map(drop)
 }
 
-/// Adds the row unless it is there.
-pub async fn open(tx: &mut Tx, id: RunId, source: &str, kind: RunKind, at: Millis) -> Result<(), Error> {
+/// Adds the row unless it is there. False: it was there.
+pub async fn open(tx: &mut Tx, id: RunId, source: &str, kind: RunKind, at: Millis) -> Result<bool, Error> {
     const SQL: &str = "INSERT INTO run (id, source, kind, state, started, counts) VALUES ($1, $2, $3, $4, $5, '{}') \
                        ON CONFLICT (id) DO NOTHING";
-    tx.execute(SQL, values![id, source, kind.as_str(), RunState::Running.as_str(), at]).await.map(drop)
+    Ok(tx.execute(SQL, values![id, source, kind.as_str(), RunState::Running.as_str(), at]).await? > 0)
 }
 
 pub async fn by_id(session: &mut impl Session, id: RunId) -> Result<Option<Run>, Error> {
@@ -69,11 +69,10 @@ pub async fn lock(tx: &mut Tx, id: RunId) -> Result<Option<Run>, Error> {
     tx.lock(sql, values![id]).await?.first().map(read).transpose()
 }
 
-/// Polls that were running when their process ended. Only for whoever holds the store alone.
-pub async fn end_interrupted(tx: &mut Tx, at: Millis) -> Result<u64, Error> {
-    const SQL: &str = "UPDATE run SET state = 'failed', ended = $1, message = 'interrupted: its process ended' \
-                       WHERE state = 'running' AND kind = 'poll'";
-    tx.execute(SQL, values![at]).await
+/// What has not ended.
+pub async fn running(session: &mut impl Session) -> Result<Vec<Run>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM run WHERE state = 'running' ORDER BY id");
+    session.all(sql, values![]).await?.iter().map(read).collect()
 }
 
 /// The newest runs, of one source or of all.

@@ -85,8 +85,10 @@ impl Desk {
         self.cost("GET", path, &Value::Null).await
     }
 
-    /// Makes the first user; the run of the day is open from then on.
+    /// Makes the first user, and another by which the open run of the day is remembered.
     async fn warm(&self) -> String {
+        let opening = self.ask("POST", "/Users", &user("opening")).await;
+        assert_eq!(opening.status, StatusCode::CREATED, "{}", opening.body);
         let first = self.ask("POST", "/Users", &user("first")).await;
         assert_eq!(first.status, StatusCode::CREATED, "{}", first.body);
         first.body["id"].as_str().unwrap().to_owned()
