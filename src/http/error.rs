@@ -60,10 +60,14 @@ impl Problem {
     }
 }
 
-/// A failing store is not the caller's fault; whether trying again helps is told by the status.
+/// A failing store is not the caller's fault (a text that no store takes is); whether trying again helps is told by the status.
 impl From<store::Error> for Problem {
     fn from(error: store::Error) -> Problem {
-        if error.may_be_tried_again() { Problem::unavailable(error) } else { Problem::internal(error) }
+        match error {
+            store::Error::Nul => Problem::bad_request("bad_text", error),
+            error if error.may_be_tried_again() || error.is_away() => Problem::unavailable(error),
+            error => Problem::internal(error),
+        }
     }
 }
 

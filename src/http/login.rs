@@ -55,7 +55,8 @@ impl From<Refused> for Problem {
                 Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_failures", &refused).with("retry_after", seconds)
             }
             Refused::Hasher(hasher::Error::Busy) => Problem::unavailable(refused),
-            Refused::Hasher(_) | Refused::Store(_) => Problem::internal(refused),
+            Refused::Hasher(_) => Problem::internal(refused),
+            Refused::Store(error) => error.into(),
         }
     }
 }

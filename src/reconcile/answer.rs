@@ -58,8 +58,9 @@ impl Error {
 /// Why a record was not taken. Nothing of it was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    #[error("login `{login}` is taken{}", .owner.map(|id| format!(" by {id}")).unwrap_or_default())]
-    LoginTaken { login: String, owner: Option<EntityId> },
+    /// `let_go`: the owner was this very source's, under another key (somebody comes back to a directory as a new entry).
+    #[error("login `{login}` is taken{}{}", .owner.map(|id| format!(" by {id}")).unwrap_or_default(), again(*.let_go))]
+    LoginTaken { login: String, owner: Option<EntityId>, let_go: bool },
     #[error("more than one match by {rule:?}: {}", .candidates.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
     Ambiguous { rule: MatchRule, candidates: Vec<EntityId> },
     /// Two keys of one source mean the same thing.
@@ -79,6 +80,13 @@ pub enum Refusal {
     /// It could not be read or mapped, or breaks the contract of a record.
     #[error("{0}")]
     Bad(String),
+}
+
+fn again(let_go: bool) -> &'static str {
+    if !let_go {
+        return "";
+    }
+    ", whom this source let go of under another key; with `match = [\"login\"]` the new key takes the account up again"
 }
 
 impl Refusal {

@@ -220,7 +220,10 @@ async fn logins_are_unique_per_realm_and_can_be_swapped_in_a_batch() {
         let a = world.one("ldap", user("a", "anna")).await;
         let b = world.one("ldap", user("b", "berta")).await;
         let refused = world.apply("other", vec![present(user("x", "ANNA")), present(user("y", "cecil"))]).await;
-        assert_eq!(refused.outcomes[0].refused, Some(Refusal::LoginTaken { login: "anna".to_owned(), owner: Some(a) }));
+        assert_eq!(
+            refused.outcomes[0].refused,
+            Some(Refusal::LoginTaken { login: "anna".to_owned(), owner: Some(a), let_go: false })
+        );
         assert_eq!(refused.outcomes[1].refused, None, "one bad record stops nobody else");
 
         let swapped = world.apply("ldap", vec![present(user("a", "berta")), present(user("b", "anna"))]).await;

@@ -7,7 +7,7 @@ use super::apply::apply_while;
 use super::report::Tally;
 use super::spool::{self, Ahead, Spool, Stage};
 use super::turn::begin;
-use super::{Applied, Context, Error, Leaving, MOST_RECORDS, Refusal};
+use super::{Applied, Context, Error, Leaving, MOST_RECORDS, Outcome, Refusal};
 use crate::model::desired::Record;
 use crate::model::run::RunKind;
 use crate::model::source::SourcePolicy;
@@ -92,14 +92,24 @@ async fn pieces(
                 left.push((raw, 0));
             }
             Err(Error::Race) => {
-                let outcome =
-                    super::Outcome { refused: Some(Refusal::Bad(Error::Race.to_string())), ..Default::default() };
-                done.push((raw, Applied { outcomes: vec![outcome], ..Applied::default() }));
+                let outcomes = spool::parse(&raw)?.iter().map(lost).collect();
+                done.push((raw, Applied { outcomes, ..Applied::default() }));
             }
             Err(error) => return Err(error),
         }
     }
     Ok(done)
+}
+
+/// A record for which others came first again and again.
+fn lost(record: &Record) -> Outcome {
+    let (kind, key) = match record {
+        Record::Present(desired) => (desired.kind, &desired.key),
+        Record::Gone { kind, key } | Record::Same { kind, key } => (*kind, key),
+        Record::Bad { .. } => return Outcome::default(),
+    };
+    let refused = Some(Refusal::Bad(Error::Race.to_string()));
+    Outcome { kind: Some(kind), key: key.clone(), refused, ..Outcome::default() }
 }
 
 async fn piece(

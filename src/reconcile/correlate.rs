@@ -79,10 +79,7 @@ fn admissible(world: &World, batch: &Batch<'_>, id: EntityId) -> Result<EntityId
         return Err(Refusal::Protected { login: login.clone() });
     }
     let other = thing.holds.iter().find(|hold| {
-        hold.now.source == batch.source.name
-            && !hold.now.ended
-            && hold.now.key != id.to_string()
-            && !batch.leaving(hold.now.kind, &hold.now.key)
+        hold.now.source == batch.source.name && !hold.now.ended && !batch.leaving(hold.now.kind, &hold.now.key)
     });
     match other {
         Some(hold) => Err(Refusal::HeldByOtherKey { key: hold.now.key.clone() }),

@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 
 use super::report::{End, Refused, Report, Stop, Tally, changes_in};
-use super::run::{Read, told};
+use super::run::{Presence, Read, told};
 use super::survey::{Depth, survey};
 use super::turn::begin;
 use super::{Context, Error, approve};
+use crate::model::desired::Record;
 use crate::model::id::RunId;
 use crate::model::run::{Run, RunKind, RunState};
 use crate::model::source::SourcePolicy;
@@ -18,6 +19,9 @@ use crate::store::quarantine::Quarantined;
 use crate::store::run::Item;
 use crate::store::source_state::SourceState;
 use crate::store::{self, Db, Tx};
+
+/// Records of a held run that are looked at together.
+const PAGE: i64 = 500;
 
 pub struct Outcome {
     pub run: RunId,
@@ -32,8 +36,10 @@ pub async fn done(
     cx: &Context,
     source: &SourcePolicy,
     outcome: Outcome,
+    present: &Presence,
     mut tally: Tally,
 ) -> Result<Report, Error> {
+    let overtaken = overtaken(db, source, present).await?;
     let digest = tally.digest();
     let changed = changes_in(&tally.counts) > 0;
     let Outcome { run, started, cursor, whole } = outcome;
@@ -49,8 +55,9 @@ pub async fn done(
         };
         store::run::put(&mut tx, &row).await?;
     }
-    // What was held before was planned on another ground.
-    store::run::supersede_held(&mut tx, &source.name, now).await?;
+    for held in overtaken {
+        store::run::supersede(&mut tx, held, now).await?;
+    }
     let mut state = state_of(&mut tx, source).await?;
     state.cursor = cursor.or(state.cursor);
     state.last_run = if changed { Some(run) } else { state.last_run };
@@ -116,20 +123,25 @@ pub async fn hold(
     }
     tally.refused.append(&mut surveyed.tally.refused);
     let message = told(&stops);
-    let mut already = held_run(db, source).await?.filter(|run| run.digest.as_deref() == Some(&digest));
+    let before = store::run::held(&mut db.read().await?, &source.name).await?;
+    let mut already = before.into_iter().find(|run| run.digest.as_deref() == Some(&digest));
     if let Some(run) = &already
         && !approve::still_fits(db, run).await?
     {
         already = None;
     }
     let run = already.as_ref().map_or_else(|| cx.clock.run_id(), |run| run.id);
+    let mut overtaken = overtaken(db, source, &read.present).await?;
+    overtaken.retain(|held| *held != run);
     if already.is_none() {
         keep_items(db, cx, run, &mut read, &surveyed.marks).await?;
     }
     let now = cx.clock.now();
     let mut tx = begin(db, cx).await?;
+    for held in overtaken {
+        store::run::supersede(&mut tx, held, now).await?;
+    }
     if already.is_none() {
-        store::run::supersede_held(&mut tx, &source.name, now).await?;
         let row = Run {
             state: RunState::Held,
             counts: tally.counts.clone(),
@@ -159,9 +171,25 @@ pub async fn hold(
     })
 }
 
-async fn held_run(db: &Db, source: &SourcePolicy) -> Result<Option<Run>, Error> {
-    let runs = store::run::newest(&mut db.read().await?, Some(&source.name), 100).await?;
-    Ok(runs.into_iter().find(|run| run.state == RunState::Held))
+/// The held runs that this one leaves behind: it spoke of one of their things, or of all things of that kind. What is held
+/// of other things still waits, and was planned on ground that did not move.
+async fn overtaken(db: &Db, source: &SourcePolicy, present: &Presence) -> Result<Vec<RunId>, Error> {
+    let mut read = db.read().await?;
+    let mut found = Vec::new();
+    for held in store::run::held(&mut read, &source.name).await? {
+        let mut after = 0;
+        loop {
+            let items = store::run::items(&mut read, held.id, after, PAGE).await?;
+            let Some(last) = items.last() else { break };
+            after = last.seq;
+            let mut records = items.iter().map(|item| serde_json::from_str::<Record>(&item.record));
+            if records.try_fold(false, |any, record| Ok::<_, Error>(any || present.speaks_of(&record?)))? {
+                found.push(held.id);
+                break;
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Nobody sees these rows before the run's own row is there.

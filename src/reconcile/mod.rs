@@ -9,6 +9,7 @@ pub mod apply;
 #[cfg(test)]
 mod apply_tests;
 mod approve;
+mod bound;
 mod carry;
 pub mod context;
 mod correlate;
@@ -36,6 +37,7 @@ pub mod run;
 mod run_tests;
 pub mod scope;
 mod settle;
+mod sound;
 mod spool;
 mod survey;
 mod take;

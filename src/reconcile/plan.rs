@@ -125,7 +125,10 @@ pub(super) fn realm_of(batch: &Batch<'_>, desired: &Desired) -> Result<Option<Re
     match desired.kind {
         Kind::User | Kind::Group => match desired.realm.or(batch.source.realm) {
             Some(realm) => Ok(Some(realm)),
-            None => Err(Refusal::Bad(format!("a {} needs a realm, and neither its source has one", desired.kind))),
+            None => Err(Refusal::Bad(format!(
+                "realm: is missing: a {} lives in one, and neither the record nor its source says which",
+                desired.kind
+            ))),
         },
         _ => Ok(None),
     }

@@ -11,10 +11,11 @@ use super::report::{self, End, Refused, Report, Tally};
 use super::spool::{MAY_LOSE, Spool, Stage};
 use super::survey::{Depth, survey};
 use super::turn::Turn;
-use super::{Context, Error, carry, ledger};
+use super::{Context, Error, carry, ledger, sound};
 use crate::model::desired::{Chunk, Desired, End as ReadEnd, Record, Scope};
 use crate::model::kind::Kind;
 use crate::model::source::SourcePolicy;
+use crate::model::time::Millis;
 use crate::store::{self, Db};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +49,16 @@ impl Presence {
         self.known.held(kind)
     }
 
+    /// Whether this read said something of what the record speaks of.
+    pub fn speaks_of(&self, record: &Record) -> bool {
+        let (kind, key) = match record {
+            Record::Present(desired) => (desired.kind, &desired.key),
+            Record::Gone { kind, key } | Record::Same { kind, key } => (*kind, key),
+            Record::Bad { .. } => return false,
+        };
+        self.concluded.contains(&kind) || self.known.position(kind, key).is_some_and(|at| self.seen.has(at))
+    }
+
     /// Known, and absent from a complete read.
     pub fn leaving(&self, kind: Kind, key: &str) -> bool {
         self.concluded.contains(&kind) && self.known.position(kind, key).is_some_and(|at| !self.seen.has(at))
@@ -68,9 +79,21 @@ pub async fn run(
         return walk(db, cx, source, chunks, known, mode).await;
     }
     let turn = Turn::take(db, cx, &source.name).await?;
-    let result = walk(db, &turn.within(cx), source, chunks, known, mode).await;
+    let (cx, started) = (turn.within(cx), cx.clock.now());
+    let result = walk(db, &cx, source, chunks, known, mode).await;
+    if let Err(error) = &result {
+        break_off(db, &cx, source, started, error).await;
+    }
     turn.end().await;
     result
+}
+
+/// A run that the engine could not finish stands in the books too, as far as the store still takes it.
+async fn break_off(db: &Db, cx: &Context, source: &SourcePolicy, started: Millis, error: &Error) {
+    let told = matches!(error, Error::Store(_) | Error::Spool(_) | Error::SpoolText(_) | Error::Race);
+    if told && let Err(failed) = ledger::failed(db, cx, source, started, &sound::shown(error.to_string())).await {
+        tracing::warn!(source = source.name, %failed, %error, "a run broke off, and its books could not be kept");
+    }
 }
 
 async fn walk(
@@ -132,7 +155,7 @@ async fn walk(
             let run = cx.clock.run_id();
             let leaving = |kind: Kind, key: &str| present.leaving(kind, key);
             carry::out(db, &cx.within(run), source, &mut spool, &leaving, started, &mut tally).await?;
-            ledger::done(db, cx, source, ledger::Outcome { run, started, cursor, whole }, tally).await
+            ledger::done(db, cx, source, ledger::Outcome { run, started, cursor, whole }, &present, tally).await
         }
     }
 }
@@ -203,6 +226,10 @@ struct Gathering {
 impl Gathering {
     fn take(&mut self, record: Record) -> Result<(), Error> {
         self.tally.add("read", 1);
+        let record = match sound::fault(&record) {
+            None => record,
+            Some(reason) => refused(record, reason),
+        };
         match &record {
             Record::Same { kind, key } => {
                 self.tally.add("same", 1);
@@ -251,8 +278,18 @@ impl Gathering {
 
     fn bad(&mut self, kind: Option<Kind>, key: String, reason: String) {
         self.tally.add("bad", 1);
-        self.tally.name(Refused { kind, key, reason });
+        self.tally.name(Refused { kind, key: sound::shown(key), reason: sound::shown(reason) });
     }
+}
+
+/// The record as one that could not be read: it counts as present, under the key that it has.
+fn refused(record: Record, reason: String) -> Record {
+    let (kind, key) = match record {
+        Record::Present(desired) => (Some(desired.kind), Some(desired.key)),
+        Record::Gone { kind, key } | Record::Same { kind, key } => (Some(kind), Some(key)),
+        Record::Bad { kind, key, .. } => (kind, key),
+    };
+    Record::Bad { kind, key, reason }
 }
 
 /// Spools the known things that a complete read did not have.

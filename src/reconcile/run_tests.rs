@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::apply_tests::{World, policy, present, says, user};
-use super::{End, Error, Mode, Report, approve, known, run, why};
+use super::{End, Error, Mode, Policies, Report, approve, known, run, why};
 use crate::clock::Clock;
 use crate::model::desired::{Chunk, Digest, End as ReadEnd, Known, Record, Ref, Scope, Targets};
 use crate::model::entity::State;
@@ -344,6 +344,97 @@ async fn b4_why_names_the_run_that_set_the_value() {
             let told = why(&mut session, &world.cx, id, Some(attribute)).await.unwrap().unwrap();
             assert_eq!((told[0].from[0].run, told[0].from[0].at), (run, at), "{attribute}");
         }
+    })
+    .await;
+}
+
+/// Nobody says that who left is inactive: the run that found them gone is told, and what was said before it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b4_why_names_who_disabled_somebody() {
+    both(|db| async move {
+        let world = World::new(db);
+        let active = |numbers: std::ops::Range<u32>| {
+            let mut records = people(numbers);
+            for record in &mut records {
+                let Record::Present(desired) = record else { continue };
+                desired.attributes.insert("active".to_owned(), json!(true));
+            }
+            records
+        };
+        let first = sync(&world, active(0..30)).await.run.unwrap();
+        world.cx.clock.advance(60_000);
+        let gone = sync(&world, active(1..30)).await.run.unwrap();
+        let at = world.cx.clock.now();
+        let mut session = world.db.read().await.unwrap();
+        let id = store::assertion::by_key(&mut session, "ldap", Kind::User, "k0").await.unwrap().unwrap().entity;
+        let all = why(&mut session, &world.cx, id, None).await.unwrap().unwrap();
+        let active: Vec<_> = all.iter().filter(|why| why.attribute == "active").collect();
+        assert_eq!(active.len(), 1, "{all:?}");
+        let by = &active[0].from[0];
+        assert_eq!((&active[0].value, by.source.as_str(), by.run, by.at), (&json!(false), "ldap", gone, at));
+        assert_eq!((&active[0].overruled[0].value, active[0].overruled[0].run), (&json!(true), first));
+        let login = all.iter().find(|why| why.attribute == "userName").unwrap();
+        assert_eq!((login.from[0].source.as_str(), login.from[0].run), ("ldap", first), "the last word still stands");
+        drop(session);
+
+        let here = store::assertion::by_key(&mut world.db.read().await.unwrap(), "ldap", Kind::User, "k1").await;
+        let here = here.unwrap().unwrap().entity;
+        world.cx.clock.advance(60_000);
+        let mut tx = world.db.write().await.unwrap();
+        let operator = world.cx.policies.get("operator").unwrap();
+        super::block(&mut tx, &world.cx, operator, here, true).await.unwrap().unwrap();
+        tx.commit().await.unwrap();
+        let told = why(&mut world.db.read().await.unwrap(), &world.cx, here, Some("active")).await.unwrap().unwrap();
+        assert_eq!((&told[0].value, told[0].from[0].source.as_str()), (&json!(false), "operator"), "{told:?}");
+    })
+    .await;
+}
+
+/// Somebody is hired again: a new entry of the directory under the old login.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r72_who_comes_back_under_a_new_key_is_refused_with_the_way_out_or_taken_up_again() {
+    both(|db| async move {
+        let mut careful = policy("ldap", SourceKind::Ldap, 20);
+        careful.match_rules.clear();
+        let mut world = World::with(db, vec![careful.clone()]);
+        sync(&world, people(0..30)).await;
+        sync(&world, people(1..30)).await;
+        let again = || {
+            let mut records = people(1..30);
+            records.push(present(user("new", "u0")));
+            records
+        };
+        let refused = sync(&world, again()).await;
+        let reason = &refused.refused[0].reason;
+        assert!(reason.contains("this source let go of") && reason.contains("match = [\"login\"]"), "{reason}");
+        careful.match_rules = vec![crate::model::source::MatchRule::Login];
+        world.cx.policies = Arc::new(Policies::new(vec![careful]));
+        let back = sync(&world, again()).await;
+        assert_eq!((back.counts.get("enable"), back.counts.get("refused")), (Some(&1), None), "{back:?}");
+    })
+    .await;
+}
+
+/// What the store itself refuses ends a run, and the books say so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b2_a_run_that_broke_off_stands_in_the_books() {
+    both(|db| async move {
+        let world = World::new(db);
+        sync(&world, people(0..3)).await;
+        let mut tx = world.db.write().await.unwrap();
+        tx.execute("DROP TABLE quarantine", Vec::new()).await.unwrap();
+        tx.commit().await.unwrap();
+        let mut records = people(0..4);
+        records.push(Record::Bad { kind: Some(Kind::User), key: Some("bad".to_owned()), reason: "no name".to_owned() });
+        for _ in 0..2 {
+            read(&world, "ldap", records.clone(), complete(), SYNC).await.unwrap_err();
+        }
+        let mut session = world.db.read().await.unwrap();
+        let failed = store::run::newest(&mut session, Some("ldap"), 10).await.unwrap();
+        let failed: Vec<_> = failed.into_iter().filter(|run| run.state == RunState::Failed).collect();
+        assert!(failed.len() == 1 && failed[0].message.as_ref().unwrap().contains("quarantine"), "{failed:?}");
+        let state = store::source_state::by_name(&mut session, "ldap").await.unwrap().unwrap();
+        assert_eq!(state.last_state.as_deref(), Some("failed"));
     })
     .await;
 }

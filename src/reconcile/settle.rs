@@ -4,11 +4,13 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::plan::speaks_ids;
 use super::world::{Handle, Thing, World};
 use super::{Batch, Error, Outcome, Refusal, merge};
 use crate::model::entity::{State, login_key};
 use crate::model::id::EntityId;
 use crate::model::kind::{Kind, Realm};
+use crate::model::source::SourceKind;
 use crate::store;
 use crate::store::entity::Wanted;
 use crate::store::sql::Look;
@@ -77,6 +79,8 @@ fn without_login(world: &World, batch: &Batch<'_>) -> Vec<(EntityId, Refusal)> {
         owners.entry(handle).or_default().push(thing);
     }
     let mut losers = Vec::new();
+    // A call that takes somebody back needs the owner; a customer's own push is not told whose a login is.
+    let tells = batch.source.company.is_none() || batch.source.kind == SourceKind::Scim;
     for (handle, mut things) in owners {
         let taken = batch.overlay.is_some_and(|overlay| overlay.takes(&handle));
         if let Some(overlay) = batch.overlay {
@@ -86,10 +90,16 @@ fn without_login(world: &World, batch: &Batch<'_>) -> Vec<(EntityId, Refusal)> {
             continue;
         }
         things.sort_by_key(|thing| (took_login(thing), thing.records.first().copied()));
-        let owner = if taken { None } else { things.first().map(|thing| thing.now.id) };
+        let first = things.first().filter(|_| !taken && tells);
+        let owner = first.map(|thing| thing.now.id);
+        // Sources that speak our ids have a way of their own to take somebody back.
+        let let_go = first.is_some_and(|thing| {
+            let mut own = thing.holds.iter().filter(|hold| hold.now.source == batch.source.name).peekable();
+            !speaks_ids(batch) && own.peek().is_some() && own.all(|hold| hold.now.ended)
+        });
         let skip = usize::from(!taken);
         for thing in things.into_iter().skip(skip).filter(|thing| took_login(thing)) {
-            losers.push((thing.now.id, Refusal::LoginTaken { login: handle.value.clone(), owner }));
+            losers.push((thing.now.id, Refusal::LoginTaken { login: handle.value.clone(), owner, let_go }));
         }
     }
     losers

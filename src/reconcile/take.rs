@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::bound;
 use super::correlate::{self, correlate};
 use super::plan::{realm_of, speaks_ids};
 use super::world::{Fate, Hold, Thing, World};
@@ -61,6 +62,9 @@ fn present(
     (mut desired, derived): (Desired, Derived),
     outcome: &mut Outcome,
 ) -> Result<(EntityId, BTreeMap<Rel, Targets>), Refusal> {
+    if let Some(reason) = bound::fault(batch.source, &desired) {
+        return Err(Refusal::Bad(reason));
+    }
     let realm = realm_of(batch, &desired)?;
     for reserved in ["schemas", "id", "meta", "groups", "members", "password"] {
         desired.attributes.remove(reserved);

@@ -1,6 +1,7 @@
 //! Why does an attribute say what it says (B4): for every leaf of the merged document the source that set it, in which run
 //! and when, and what others say that is not heard. Run and time are those of the change in the journal that brought the
-//! value; where that is erased, or too long ago, those of the source's last word on the thing. Only reads.
+//! value; where that is erased, or too long ago, those of the source's last word on the thing. Whoever nobody holds any
+//! more is told by what the last holders said, and `active` by the change that took it away. Only reads.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -49,7 +50,9 @@ pub async fn why(
 ) -> Result<Option<Vec<Why>>, Error> {
     let Some(entity) = store::entity::by_id(session, id).await? else { return Ok(None) };
     let mut holds = store::assertion::of_entity(session, id).await?;
-    holds.retain(|assertion| !assertion.ended);
+    if holds.iter().any(|assertion| !assertion.ended) {
+        holds.retain(|assertion| !assertion.ended);
+    }
     holds.sort_by(|a, b| (cx.policies.rank(&a.source), &a.key).cmp(&(cx.policies.rank(&b.source), &b.key)));
     let history = store::journal::newest_of_entity(session, id, HISTORY).await?;
     Ok(Some(explain(&entity, &holds, &history, attribute)))
@@ -70,7 +73,7 @@ fn explain(entity: &Entity, holds: &[Assertion], history: &[Entry], attribute: O
             shown == wanted || shown.strip_prefix(wanted).is_some_and(|rest| rest.starts_with(['.', ':']))
         })
     };
-    paths
+    let mut all: Vec<Why> = paths
         .into_iter()
         .map(|path| (document::shown(&path), path))
         .filter(|(shown, _)| wanted(shown))
@@ -84,7 +87,28 @@ fn explain(entity: &Entity, holds: &[Assertion], history: &[Entry], attribute: O
             let (from, overruled) = said.partition(|saying| saying.value == value);
             one(attribute, value, from, overruled)
         })
-        .collect()
+        .collect();
+    if wanted(ACTIVE) && !entity.active && leaf(&entity.doc, &[ACTIVE]) != Some(&Value::Bool(false)) {
+        let said = all.iter().position(|why| why.attribute == ACTIVE).map(|at| all.remove(at));
+        all.insert(0, taken_away(history, said));
+    }
+    all
+}
+
+const ACTIVE: &str = "active";
+
+/// Why somebody is not active whom no source calls so: the change that disabled, blocked or deleted it.
+fn taken_away(history: &[Entry], said: Option<Why>) -> Why {
+    let no = Value::Bool(false);
+    let by = history.iter().find(|entry| entry.change.after.get("$active") == Some(&no)).map(|entry| Saying {
+        source: entry.change.source.clone(),
+        key: entry.change.key.clone(),
+        run: entry.run,
+        at: entry.at,
+        value: no.clone(),
+    });
+    let overruled = said.map_or_else(Vec::new, |said| said.from.into_iter().chain(said.overruled).collect());
+    Why { attribute: ACTIVE.to_owned(), value: no, from: by.into_iter().collect(), overruled }
 }
 
 /// The newest change in which this source brought this very value.

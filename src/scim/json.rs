@@ -14,9 +14,19 @@ const DEPTH: usize = 24;
 
 /// The value in `text`, or why it is none (`invalidSyntax`).
 pub fn parse(text: &[u8]) -> Result<Value, Error> {
+    read(text, Strict { left: DEPTH, of: Of::Protocol }).map_err(refuse)
+}
+
+/// The value in a text that is no message of the protocol: names have cases, and what its texts may hold is judged where
+/// their place is known.
+pub fn plain(text: &[u8]) -> Result<Value, serde_json::Error> {
+    read(text, Strict { left: DEPTH, of: Of::Others })
+}
+
+fn read(text: &[u8], strict: Strict) -> Result<Value, serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_slice(text);
-    let value = Strict(DEPTH).deserialize(&mut reader).map_err(refuse)?;
-    reader.end().map_err(refuse)?;
+    let value = strict.deserialize(&mut reader)?;
+    reader.end()?;
     Ok(value)
 }
 
@@ -33,7 +43,31 @@ pub fn object(text: &[u8]) -> Result<Map<String, Value>, Error> {
 }
 
 /// Reads one value with so many levels left.
-struct Strict(usize);
+#[derive(Clone, Copy)]
+struct Strict {
+    left: usize,
+    of: Of,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Protocol,
+    Others,
+}
+
+impl Strict {
+    fn deeper<E: de::Error>(self) -> Result<Strict, E> {
+        let deep = || E::custom(format_args!("nested deeper than {DEPTH} levels"));
+        Ok(Strict { left: self.left.checked_sub(1).ok_or_else(deep)?, ..self })
+    }
+
+    fn text<E: de::Error>(self, value: &str) -> Result<&str, E> {
+        if self.of == Of::Protocol && value.contains('\0') {
+            return Err(E::custom("a text holds U+0000"));
+        }
+        Ok(value)
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for Strict {
     type Value = Value;
@@ -70,41 +104,34 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_str<E: de::Error>(self, value: &str) -> Result<Value, E> {
-        text(value).map(|text| Value::String(text.to_owned()))
+        self.text(value).map(|text| Value::String(text.to_owned()))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-        let left = deeper(self.0)?;
+        let deeper = self.deeper()?;
         let mut values = Vec::new();
-        while let Some(value) = seq.next_element_seed(Strict(left))? {
+        while let Some(value) = seq.next_element_seed(deeper)? {
             values.push(value);
         }
         Ok(Value::Array(values))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let left = deeper(self.0)?;
+        let deeper = self.deeper()?;
         let mut object = Map::new();
         let mut seen = HashSet::new();
         while let Some(name) = map.next_key::<String>()? {
-            text(&name)?;
-            let value = map.next_value_seed(Strict(left))?;
-            // Names have no case (RFC 7643 §2.1): two spellings are one name.
-            if !seen.insert(name.to_ascii_lowercase()) {
+            self.text(&name)?;
+            let value = map.next_value_seed(deeper)?;
+            // Names of the protocol have no case (RFC 7643 §2.1): two spellings are one name.
+            let one = if self.of == Of::Protocol { name.to_ascii_lowercase() } else { name.clone() };
+            if !seen.insert(one) {
                 return Err(de::Error::custom(format_args!("`{}` stands twice", short(&name))));
             }
             object.insert(name, value);
         }
         Ok(Value::Object(object))
     }
-}
-
-fn deeper<E: de::Error>(left: usize) -> Result<usize, E> {
-    left.checked_sub(1).ok_or_else(|| E::custom(format_args!("nested deeper than {DEPTH} levels")))
-}
-
-fn text<E: de::Error>(value: &str) -> Result<&str, E> {
-    if value.contains('\0') { Err(E::custom("a text holds U+0000")) } else { Ok(value) }
 }
 
 /// So much of a text from outside as a message may repeat.
@@ -137,5 +164,7 @@ mod tests {
         }
         assert_eq!(parse(br#"{"a":[1,-2,1.5,true,null,"x"]}"#).unwrap()["a"][2], 1.5);
         assert!(object(b"[]").is_err());
+        assert!(plain(br#"{"a":1,"a":1}"#).unwrap_err().to_string().contains("stands twice"));
+        assert_eq!(plain(br#"{"a":1,"A":"\u0000"}"#).unwrap()["A"], "\0");
     }
 }

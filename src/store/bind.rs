@@ -7,8 +7,14 @@ use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgArguments, Postgres};
 use sqlx::query::Query;
 
-use super::db::{Sql, SqliteQuery};
+use super::db::{Error, Sql, SqliteQuery};
 use super::value::Value;
+
+/// Whether both databases can take these values: PostgreSQL has no U+0000 in a text.
+pub(super) fn sound(values: &[Value]) -> Result<(), Error> {
+    let nul = |value: &Value| matches!(value, Value::Text(Some(text)) if text.as_bytes().contains(&0));
+    if values.iter().any(nul) { Err(Error::Nul) } else { Ok(()) }
+}
 
 /// The one place that vouches for SQL texts: they are literals of this room or joined from such, never input.
 pub(super) fn sqlite(sql: Sql, values: Vec<Value>) -> SqliteQuery {

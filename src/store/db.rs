@@ -18,7 +18,7 @@ use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqlitePool};
 use sqlx::{Executor as _, Transaction};
 
-use super::bind::{postgres, sqlite};
+use super::bind::{postgres, sound, sqlite};
 use super::group::Expect;
 pub use super::group::{Turn, Writer};
 use super::value::{Row, Value};
@@ -58,12 +58,28 @@ pub enum Error {
     Stored(String),
     #[error("expected one row, found none")]
     NoRow,
+    /// Neither database shall take what the other cannot. Nothing was sent, and the transaction goes on.
+    #[error("a text holds U+0000, which no text may hold")]
+    Nul,
 }
 
 impl Error {
     /// A unique index refused the row.
     pub fn is_unique_violation(&self) -> bool {
         matches!(self, Error::Sql(error) if error.as_database_error().is_some_and(|e| e.is_unique_violation()))
+    }
+
+    /// The database does not answer now (it is away, starting or stopping): a later call may succeed.
+    pub fn is_away(&self) -> bool {
+        match self {
+            Error::Sql(sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Tls(_)) => true,
+            // Class 08 is the connection's; 57P01 to 57P03: an end by the operator or a crash, not ready yet.
+            Error::Sql(error) => error
+                .as_database_error()
+                .and_then(|error| error.code())
+                .is_some_and(|code| code.starts_with("08") || matches!(code.as_ref(), "57P01" | "57P02" | "57P03")),
+            _ => false,
+        }
     }
 
     /// Two transactions met (PostgreSQL: deadlock, serialisation) or the group failed: nothing stays, try again once.
@@ -279,6 +295,7 @@ impl Tx {
     pub fn execute(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Answer<'_, u64> {
         let sql = sql.into();
         Box::pin(async move {
+            sound(&values)?;
             match self {
                 Tx::Sqlite(turn) => turn.execute(sqlite(sql, values)).await,
                 Tx::Postgres(tx) => Ok(postgres(sql, values).execute(&mut **tx).await?.rows_affected()),
@@ -332,6 +349,7 @@ impl Tx {
 impl Session for Tx {
     fn ask(&mut self, sql: Sql, values: Vec<Value>) -> Answer<'_, Vec<Row>> {
         Box::pin(async move {
+            sound(&values)?;
             match self {
                 Tx::Sqlite(turn) => Ok(turn.all(sqlite(sql, values)).await?.into_iter().map(Row::Sqlite).collect()),
                 Tx::Postgres(tx) => {
@@ -365,6 +383,7 @@ impl Read {
 impl Session for Read {
     fn ask(&mut self, sql: Sql, values: Vec<Value>) -> Answer<'_, Vec<Row>> {
         Box::pin(async move {
+            sound(&values)?;
             Ok(match self {
                 Read::Sqlite(c) => {
                     sqlite(sql, values).fetch_all(&mut **c).await?.into_iter().map(Row::Sqlite).collect()

@@ -90,14 +90,17 @@ pub async fn newest(session: &mut impl Session, source: Option<&str>, limit: i64
     rows.iter().map(read).collect()
 }
 
-/// A newer run speaks for the source: what was held before it can no longer be approved, and its records go.
-pub async fn supersede_held(tx: &mut Tx, source: &str, at: Millis) -> Result<(), Error> {
-    const FIND: &str = "SELECT id FROM run WHERE source = $1 AND state = 'held'";
-    let held: Vec<String> =
-        tx.all(FIND, values![source]).await?.iter().map(|row| row.get(0)).collect::<Result<_, _>>()?;
-    for id in held {
-        tx.execute("UPDATE run SET state = 'superseded', ended = $1 WHERE id = $2", values![at, &id]).await?;
-        tx.execute("DELETE FROM run_item WHERE run_id = $1", values![&id]).await?;
+/// The runs of a source that wait for approval, the newest first.
+pub async fn held(session: &mut impl Session, source: &str) -> Result<Vec<Run>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM run WHERE source = $1 AND state = 'held' ORDER BY started DESC, id DESC");
+    session.all(sql, values![source]).await?.iter().map(read).collect()
+}
+
+/// A newer run spoke of the same: what was held can no longer be approved, and its records go.
+pub async fn supersede(tx: &mut Tx, run: RunId, at: Millis) -> Result<(), Error> {
+    const END: &str = "UPDATE run SET state = 'superseded', ended = $1 WHERE id = $2 AND state = 'held'";
+    if tx.execute(END, values![at, run]).await? > 0 {
+        drop_items(tx, run).await?;
     }
     Ok(())
 }

@@ -55,3 +55,29 @@ async fn b1_b2_b4_the_operator_previews_syncs_approves_and_asks_why() {
     })
     .await;
 }
+
+/// PostgreSQL has no U+0000 in a text: the one entry is refused by itself, on both databases.
+#[tokio::test(flavor = "multi_thread")]
+async fn a9_an_entry_that_no_store_can_hold_stops_nobody_else() {
+    both(|which| async move {
+        let directory = Directory::start(&ldif(20, 1, 5)).await;
+        let source = format!(
+            "[sources.hq]\nkind = \"ldap\"\nrealm = \"agent\"\nurl = \"{}\"\ninsecure = true\nbase = \"{BASE}\"\n\
+             bind_dn = \"{ADMIN}\"\npassword = \"{PASSWORD}\"\n",
+            directory.url()
+        );
+        let daemon = Daemon::builder(which).config(&source).start().await;
+        assert_eq!(daemon.cli(&["sync", "hq"]).code, 0);
+        directory.replace(&person(3), "cn", &["A\0B"]).await;
+        directory.replace(&person(4), "title", &["Head"]).await;
+        let partial = daemon.cli(&["sync", "hq", "--json"]);
+        assert_eq!(partial.code, 4, "{partial:?}");
+        let told = answer(&partial);
+        assert_eq!(told["counts"]["update"], serde_json::json!(1), "{told}");
+        let reason = told["refused"][0]["reason"].as_str().unwrap();
+        assert!(reason.contains("attributes.displayName") && reason.contains("U+0000"), "{told}");
+        assert_eq!(daemon.cli(&["why", "user", "p000003", "active"]).code, 0, "it is still there");
+        assert!(daemon.cli(&["why", "user", "p000004", "title"]).stdout.contains("Head"));
+    })
+    .await;
+}

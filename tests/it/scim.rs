@@ -287,6 +287,50 @@ async fn b5_an_overruled_write_keeps_version_and_etag() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn r1_a_match_finds_what_others_brought_and_never_what_the_client_holds() {
+    both(|which| async move {
+        let config = "[sources.crm]\nkind = \"push\"\nrealm = \"agent\"\n\
+                      [sources.idp]\nkind = \"scim\"\nrealm = \"agent\"\nmatch = [\"login\"]\n";
+        let daemon = Daemon::builder(which).config(config).start().await;
+        let idp = client(&daemon, "idp", "scim");
+        let first = idp.post(USERS, &json!({"userName": "d2", "externalId": "A", "title": "one"})).await.expect(201);
+        for external in [json!("B"), json!("A"), Value::Null] {
+            let mut again = json!({"userName": "D2", "displayName": "two", "externalId": external});
+            again.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+            refused(&idp.post(USERS, &again).await, 409, Some("uniqueness"));
+        }
+        assert_eq!(idp.get(&format!("{USERS}/{}", id(&first))).await.expect(200), first);
+        let group = json!({"displayName": "g3", "members": [{"value": id(&first)}]});
+        let made = idp.post(GROUPS, &group).await.expect(201);
+        refused(&idp.post(GROUPS, &json!({"displayName": "G3"})).await, 409, Some("uniqueness"));
+        assert_eq!(idp.get(&format!("{GROUPS}/{}", id(&made))).await.expect(200)["members"], made["members"]);
+
+        // Ten at once make one.
+        let all = (0..10).map(|n| {
+            let (idp, body) = (idp.clone(), json!({"userName": "race", "externalId": format!("r{n}")}));
+            tokio::spawn(async move { idp.post(USERS, &body).await.status })
+        });
+        let mut made = 0;
+        for one in all.collect::<Vec<_>>() {
+            made += usize::from(one.await.unwrap() == 201);
+        }
+        assert_eq!(made, 1);
+
+        // What another source brought is found and joined.
+        let crm = client(&daemon, "crm", "records:push");
+        let line = json!({"kind": "user", "key": "k", "attributes": {"userName": "joined", "title": "Dr"}}).to_string();
+        let path = "/api/v1/sources/crm/records";
+        crm.send_text(Method::POST, path, "application/x-ndjson", line).await.expect(200);
+        let joined = idp.post(USERS, &json!({"userName": "Joined", "displayName": "J"})).await.expect(201);
+        assert_eq!((&joined["title"], &joined["displayName"]), (&json!("Dr"), &json!("J")), "{joined}");
+        refused(&idp.post(USERS, &json!({"userName": "joined"})).await, 409, Some("uniqueness"));
+        let none = idp.get(&format!("{USERS}?filter=userName%20eq%20%22%5Cu0000%22")).await;
+        refused(&none, 400, Some("invalidValue"));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn b7_who_let_go_of_somebody_and_makes_it_again_has_it_back() {
     both(|which| async move {
         let daemon = Daemon::builder(which).config(LEVELS).start().await;

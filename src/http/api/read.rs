@@ -7,8 +7,8 @@ use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use super::extract::{Id, Params};
 use super::unbound;
@@ -122,6 +122,22 @@ impl From<licences::Held> for Licence {
     }
 }
 
+/// What the sources say, without the `active` of somebody who is not: they left, or are blocked.
+fn said(active: bool, doc: String) -> String {
+    if active || !doc.contains("\"active\":true") {
+        return doc;
+    }
+    match serde_json::from_str::<Map<String, Value>>(&doc) {
+        Ok(mut document) => {
+            if let Some(active) = document.get_mut("active") {
+                *active = Value::Bool(false);
+            }
+            Value::Object(document).to_string()
+        }
+        Err(_) => doc,
+    }
+}
+
 impl From<Listed> for Item {
     fn from(listed: Listed) -> Item {
         Item {
@@ -134,7 +150,7 @@ impl From<Listed> for Item {
             version: listed.version,
             created: listed.created,
             modified: listed.modified,
-            attributes: RawValue::from_string(listed.doc).ok(),
+            attributes: RawValue::from_string(said(listed.active, listed.doc)).ok(),
             links: Vec::new(),
             licence: None,
         }

@@ -228,13 +228,17 @@ fn too_long() -> Parsed {
 
 fn is_ndjson(headers: &HeaderMap) -> Result<(), Problem> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    match kind.as_str() {
-        "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Ok(()),
+    let kind = kind.to_ascii_lowercase();
+    let mut parts = kind.split(';').map(str::trim);
+    let media = parts.next().unwrap_or_default();
+    let charset = parts.find_map(|part| part.strip_prefix("charset="));
+    let utf8 = charset.is_none_or(|charset| matches!(charset.trim_matches('"'), "utf-8" | "utf8" | "us-ascii"));
+    match media {
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" if utf8 => Ok(()),
         _ => Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "media_type",
-            "the body must be NDJSON, with Content-Type: application/x-ndjson",
+            "the body must be NDJSON in UTF-8, with Content-Type: application/x-ndjson",
         )),
     }
 }

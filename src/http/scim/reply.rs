@@ -67,10 +67,13 @@ pub fn refusal(error: &Error) -> Response {
     response
 }
 
-/// The store failed: the cause goes to the log.
+/// The store failed: the cause goes to the log. A text that no store takes is the client's.
 pub fn failed(error: store::Error) -> Error {
+    if matches!(error, store::Error::Nul) {
+        return Error::InvalidValue(error.to_string());
+    }
     tracing::error!(%error, "a SCIM request failed in the store");
-    if error.may_be_tried_again() {
+    if error.may_be_tried_again() || error.is_away() {
         Error::Unavailable("not available now, try again".to_owned())
     } else {
         Error::Internal
@@ -131,9 +134,12 @@ pub fn ended(result: Result<Response, Stop>) -> Result<Response, Error> {
 pub fn refused(shape: &Shape, refusal: &Refusal) -> Error {
     let name = if shape.kind == Kind::User { "userName" } else { "displayName" };
     match refusal {
+        Refusal::HeldByOtherKey { .. } => {
+            let what = "a resource with the same";
+            Error::Uniqueness(format!("{what} `{name}`, or another value that stands for it, is this client's already"))
+        }
         Refusal::LoginTaken { .. }
         | Refusal::Ambiguous { .. }
-        | Refusal::HeldByOtherKey { .. }
         | Refusal::Protected { .. }
         | Refusal::OtherRealm
         | Refusal::Deleted => Error::Uniqueness(format!("`{name}` is taken")),

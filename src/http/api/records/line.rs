@@ -17,7 +17,7 @@ use crate::model::fold;
 use crate::model::kind::{Kind, Rel};
 use crate::model::source::SourcePolicy;
 use crate::model::vocabulary::Vocabulary;
-use crate::scim::vocabulary;
+use crate::scim::{json as strict, vocabulary};
 
 /// What is wrong with a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -67,7 +67,7 @@ impl Reader {
     }
 
     pub fn read(&self, line: &[u8], known: &dyn Known) -> Parsed {
-        let value: Value = match serde_json::from_slice(line) {
+        let value = match strict::plain(line) {
             Ok(value) => value,
             Err(error) => return faulty(None, None, vec![fault("line", format!("one JSON object ({error})"))]),
         };
@@ -91,13 +91,15 @@ impl Reader {
             faults.push(fault("kind", format!("one of {}", kinds())));
         }
         let key = match fields.get("key") {
-            Some(Value::String(key)) if !key.trim().is_empty() && key.len() <= LONGEST_KEY => {
-                Some(key.trim().to_owned())
-            }
+            Some(Value::String(key)) if is_name(key) => Some(key.trim().to_owned()),
             Some(Value::Number(number)) => Some(number.to_string()),
             _ => {
-                faults
-                    .push(fault("key", format!("a text of 1 to {LONGEST_KEY} bytes: the source's own unchanging id")));
+                faults.push(fault(
+                    "key",
+                    format!(
+                        "a text of 1 to {LONGEST_KEY} bytes without control characters: the source's own unchanging id"
+                    ),
+                ));
                 None
             }
         };
@@ -243,9 +245,14 @@ fn targets(far: Kind, value: &Value, at: &str, faults: &mut Vec<Fault>) -> Vec<T
     found
 }
 
+/// A key, a number, an address: something that is compared, of one line.
+fn is_name(text: &str) -> bool {
+    !text.trim().is_empty() && text.len() <= LONGEST_KEY && !text.trim().contains(char::is_control)
+}
+
 fn target(far: Kind, value: &Value) -> Option<Target> {
     let text = |value: &Value| match value {
-        Value::String(text) if !text.trim().is_empty() && text.len() <= LONGEST_KEY => Some(text.trim().to_owned()),
+        Value::String(text) if is_name(text) => Some(text.trim().to_owned()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     };

@@ -8,6 +8,7 @@ use super::{Fault, fault};
 use crate::model::kind::Kind;
 use crate::model::time::Millis;
 use crate::model::vocabulary::{Known, Sort, Vocabulary, long};
+use crate::scim::resource::text_fault;
 
 /// musterd's own, or secrets: never from a record, whatever its kind.
 const REFUSED: [&str; 8] = ["id", "meta", "groups", "members", "password", "schemas", "version", "realm"];
@@ -67,6 +68,12 @@ impl Look<'_> {
         }
         let instant = |value: &Value| value.as_str().is_some_and(|text| Millis::parse(text).is_some());
         let texts = |value: &Value| value.as_array().is_some_and(|all| all.iter().all(Value::is_string));
+        // A known word stands in lines of mails and lists. What a CRM calls its own is shown as it is.
+        if let (Known::Word(_), Value::String(text)) = (self.words.look_up(self.kind, name), value)
+            && let Some(why) = text_fault(name, text)
+        {
+            return self.fault(&at, format!("a text that is kept as it is: this one {why}"));
+        }
         let (right, allowed) = match sort {
             Sort::Text | Sort::ReadOnly => (value.is_string(), "a text"),
             Sort::Flag | Sort::Privileged => (value.is_boolean(), "true or false"),
