@@ -44,6 +44,8 @@ mod take;
 mod tell;
 mod turn;
 pub mod why;
+#[cfg(test)]
+mod why_tests;
 mod world;
 mod write;
 
