@@ -1,9 +1,10 @@
-//! What of a configuration shows only when its parts are put to use: mappings, filters and templates that cannot be
+//! What of a configuration shows only when its parts are put to use: files of TLS, mappings, filters and templates that cannot be
 //! compiled, and names of attributes that no schema knows. It is asked of what could be read, whatever else is faulty, so
 //! that all faults are told together. Decides nothing about records. Start at `of`.
 
 use serde_json::{Map, Value};
 
+use super::reload;
 use crate::config::Config;
 use crate::config::fault::Fault;
 use crate::config::source::{Body, Source};
@@ -18,6 +19,15 @@ use crate::tasks::poll;
 /// What accounts must carry, then source by source: what cannot be compiled, and what nobody knows. `config` may be partial.
 pub fn of(config: &Config) -> Vec<Fault> {
     let mut faults = Vec::new();
+    if let Some(files) = &config.server.tls {
+        let named = |(key, reason): (&'static str, String)| {
+            let file = if key == "key" { &files.key } else { &files.certificate };
+            let value = Some(file.display().to_string());
+            let allowed = format!("must be a readable PEM file, and the two must fit: {reason}");
+            Fault { key: format!("server.tls.{key}"), value, allowed, origin: None }
+        };
+        faults.extend(reload::usable(files).err().unwrap_or_default().into_iter().map(named));
+    }
     for realm in [Realm::Agent, Realm::Client] {
         let required = config.profiles.of(realm).required.iter();
         faults.extend(unfit(&format!("profiles.{realm}.required"), required, &of_realm(Some(realm)), |_| true));

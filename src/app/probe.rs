@@ -5,7 +5,7 @@ use secrecy::ExposeSecret as _;
 
 use crate::config::Config;
 use crate::mail::Transport;
-use crate::store::{Db, Options, migrate};
+use crate::store::{self, Db, Options, migrate};
 use crate::tasks::poll;
 
 /// Its name, and what answered or why nothing did.
@@ -26,8 +26,13 @@ async fn store(config: &Config) -> Result<String, String> {
     let shown = config.store.shown.clone();
     if let Some(file) = options.file() {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let there = folder.is_none_or(std::path::Path::is_dir);
-        return if there { Ok(shown) } else { Err(format!("{shown}: its folder does not exist")) };
+        if !folder.is_none_or(std::path::Path::is_dir) {
+            return Err(format!("{shown}: its folder does not exist"));
+        }
+        return match store::look_at(&file) {
+            Ok(()) => Ok(shown),
+            Err(error) => Err(format!("{shown}: {error}")),
+        };
     }
     let db = Db::open(&options).await.map_err(|error| format!("{shown}: {error}"))?;
     let current = migrate::is_current(&db).await;

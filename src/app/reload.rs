@@ -9,7 +9,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::watch;
 
 use super::{Error, Origin, notify};
-use crate::config::Config;
+use crate::config::{Config, server};
 use crate::http::state::App;
 use crate::telemetry;
 
@@ -61,16 +61,26 @@ fn unmoved(old: &Config, new: &Config) -> Vec<&'static str> {
 /// Certificate and key of the main listener. HTTP/2 is offered.
 pub fn tls(config: &Config) -> Result<Option<Arc<ServerConfig>>, Error> {
     let Some(files) = &config.server.tls else { return Ok(None) };
-    let named =
-        |file: &std::path::Path, error: &dyn std::fmt::Display| Error::Tls(format!("{}: {error}", file.display()));
-    let chain = CertificateDer::pem_file_iter(&files.certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| named(&files.certificate, &error))?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| named(&files.key, &error))?;
-    let mut server = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(|error| named(&files.certificate, &error))?;
+    let told = |(key, reason): (&str, String)| Error::Tls(format!("server.tls.{key}: {reason}"));
+    usable(files).map(|server| Some(Arc::new(server))).map_err(|mut wrong| told(wrong.swap_remove(0)))
+}
+
+/// Every file that cannot be used, by its key, and why.
+pub fn usable(files: &server::Tls) -> Result<ServerConfig, Vec<(&'static str, String)>> {
+    let chain = CertificateDer::pem_file_iter(&files.certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let chain = chain
+        .map_err(|error| error.to_string())
+        .and_then(|chain| if chain.is_empty() { Err("holds no certificate".to_owned()) } else { Ok(chain) });
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| error.to_string());
+    let (chain, key) = match (chain, key) {
+        (Ok(chain), Ok(key)) => (chain, key),
+        (chain, key) => {
+            let wrong = [("certificate", chain.err()), ("key", key.err())];
+            return Err(wrong.into_iter().filter_map(|(key, reason)| Some((key, reason?))).collect());
+        }
+    };
+    let built = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key);
+    let mut server = built.map_err(|error| vec![("certificate", error.to_string())])?;
     server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Some(Arc::new(server)))
+    Ok(server)
 }

@@ -75,15 +75,28 @@ words! {
     }
 }
 
+/// Bytes of `sun_path`, without the end.
+const LONGEST_SOCKET: usize = 107;
+
 impl Server {
     pub(super) fn read(section: &Section<'_>) -> Server {
         let listen = section.parsed("listen", address_of).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8070)));
         let own = Url::parse(&format!("http://{listen}/")).expect("a socket address makes a URL");
+        let metrics_listen = section.parsed("metrics_listen", |text| match address_of(text) {
+            Ok(address) if address == listen && address.port() != 0 => Err("must be another address than `listen`"),
+            address => address,
+        });
+        let control = section.path_of("control").unwrap_or_else(|| PathBuf::from("/run/musterd/control.sock"));
+        if control.as_os_str().len() > LONGEST_SOCKET {
+            let allowed =
+                format!("must be a path of at most {LONGEST_SOCKET} bytes, as the system takes no longer socket");
+            section.fault("control", Some(&control.display().to_string()), allowed);
+        }
         Server {
             listen,
             public_url: section.url("public_url", &["https", "http"]).unwrap_or(own),
-            metrics_listen: section.parsed("metrics_listen", address_of),
-            control: section.path_of("control").unwrap_or_else(|| PathBuf::from("/run/musterd/control.sock")),
+            metrics_listen,
+            control,
             tls: section.section_optional("tls").and_then(|tls| Tls::read(&tls)),
             limits: Limits::read(&section.section("limits")),
             drain: section.duration_within("drain", seconds(0)..=seconds(300), seconds(20)),
@@ -145,10 +158,13 @@ impl Store {
 /// The address with the password in it, and the address fit to be shown.
 fn address(text: &str, password: Option<&SecretString>) -> Result<(SecretString, String), &'static str> {
     use secrecy::ExposeSecret;
-    if text.strip_prefix("sqlite:").is_some_and(|path| !path.is_empty()) {
-        return Ok((text.to_owned().into(), text.to_owned()));
+    let allowed = "must be sqlite:PATH (a file on a local disk) or postgres://USER@HOST[:PORT]/DATABASE";
+    if let Some(path) = text.strip_prefix("sqlite:") {
+        // Two connections to `:memory:` are two databases, and names with `?` are addresses to SQLite.
+        let path = path.strip_prefix("//").unwrap_or(path);
+        let file = !path.is_empty() && !path.contains(":memory:") && !path.contains('?') && !path.ends_with('/');
+        return if file { Ok((text.to_owned().into(), text.to_owned())) } else { Err(allowed) };
     }
-    let allowed = "must be sqlite:PATH or postgres://USER@HOST[:PORT]/DATABASE";
     let mut url = Url::parse(text).map_err(|_| allowed)?;
     if !matches!(url.scheme(), "postgres" | "postgresql") {
         return Err(allowed);
@@ -176,12 +192,21 @@ fn hidden(text: &str) -> String {
 impl Log {
     pub(super) fn read(section: &Section<'_>) -> Log {
         let filter = section.parsed("filter", |text| {
-            text.parse::<tracing_subscriber::filter::Targets>()
-                .map(|_| text.to_owned())
-                .map_err(|_| "must be directives like info or info,musterd::sources=debug")
+            if is_filter(text) { Ok(text.to_owned()) } else { Err("must be directives like info or info,musterd::sources=debug: a level (off, error, warn, info, debug, trace), or a module with its level") }
         });
         Log { filter: filter.unwrap_or_else(|| "info".to_owned()), format: section.word("format", LogFormat::Auto) }
     }
+}
+
+/// A word alone is a level here: whoever writes `inof` means no module of that name, and would see nothing at all.
+fn is_filter(text: &str) -> bool {
+    let level =
+        |word: &str| !word.trim().is_empty() && word.trim().parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
+    let right = |directive: &str| match directive.split_once('=') {
+        None => level(directive),
+        Some((module, word)) => !module.trim().is_empty() && level(word),
+    };
+    text.split(',').all(right) && text.parse::<tracing_subscriber::filter::Targets>().is_ok()
 }
 
 const fn seconds(number: u64) -> Duration {

@@ -14,6 +14,10 @@ const FUEL: u64 = 10_000;
 /// Under this name the tables lie in the context; no attribute can be called so.
 pub(super) const TABLES: &str = "$tables";
 
+/// The filters that are ours.
+pub(super) const OWN: [&str; 11] =
+    ["fold", "slug", "first", "split", "digits", "e164", "date", "bool", "bit", "ldap_disabled", "lookup"];
+
 /// Expressions are compiled against this one: what they can do depends on nothing in the configuration.
 pub(super) static ENGINE: LazyLock<Environment<'static>> = LazyLock::new(environment);
 

@@ -3,6 +3,7 @@
 //! one record and the configured tables, never anything else, and what it cannot map it reports with attribute, value
 //! and rule. Start at `Mapping::compile`, then `Mapping::record`; the spellings of a rule stand in `rule.rs`.
 
+mod calls;
 pub mod digest;
 pub mod dn;
 mod filters;

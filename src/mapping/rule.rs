@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::filters::{self, clipped};
 use super::path::Path;
-use super::{Fault, Names};
+use super::{Fault, Names, calls};
 use crate::model::fold;
 
 enum From {
@@ -241,11 +241,13 @@ fn source(
         names_read.into_iter().map(|name| names.of(&name)).collect::<BTreeSet<_>>()
     };
     if let Some(expression) = text.strip_prefix('=') {
+        calls::unknown(expression, false).map_or(Ok(()), Err)?;
         let compiled = filters::ENGINE.compile_expression_owned(expression.trim().to_owned()).map_err(told)?;
         let inputs = folded(compiled.undeclared_variables(false));
         return Ok((From::Expression(compiled), inputs));
     }
     if text.contains("{{") || text.contains("{%") {
+        calls::unknown(text, true).map_or(Ok(()), Err)?;
         let name = format!("{at}#{text}");
         env.add_template_owned(name.clone(), text.to_owned()).map_err(told)?;
         let inputs = folded(env.get_template(&name).map_err(told)?.undeclared_variables(false));

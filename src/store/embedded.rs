@@ -55,6 +55,36 @@ pub(super) async fn open(file: &Path, readers: u32) -> Result<Db, Error> {
     Ok(db)
 }
 
+/// Whether a file could be opened as ours, or be made where there is none. Writes nothing.
+pub fn look_at(file: &Path) -> Result<(), Error> {
+    refuse_network_file_system(file)?;
+    match std::fs::metadata(file) {
+        Ok(there) if there.is_dir() => return Err(Error::Url("it is a folder".to_owned())),
+        Ok(there) if there.len() == 0 => return Ok(()),
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::Url(error.to_string())),
+    }
+    // Even a reader of SQLite would leave files beside a database with a log: its first page says enough.
+    let mut head = [0; 100];
+    let read = std::fs::File::open(file).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut head));
+    let number = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    let (pages, id) = (number(28), i64::from(number(68)));
+    match read {
+        Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => Err(Error::Url(error.to_string())),
+        Ok(()) if head.starts_with(b"SQLite format 3\0") => {
+            let unclean = std::fs::metadata(wal_of(file)).is_ok_and(|wal| wal.len() > 0);
+            let ours = id == APPLICATION_ID || (id == 0 && (pages <= 1 || unclean));
+            if ours { Ok(()) } else { Err(foreign()) }
+        }
+        _ => Err(Error::Schema("the file is no database of SQLite".to_owned())),
+    }
+}
+
+fn foreign() -> Error {
+    Error::Schema("the file is a database of another program".to_owned())
+}
+
 /// Refuses a file of another program; after an unclean stop also a damaged one.
 async fn identify(db: &Db, unclean: bool) -> Result<(), Error> {
     let Db::Sqlite { write, .. } = db else { return Ok(()) };
@@ -63,7 +93,7 @@ async fn identify(db: &Db, unclean: bool) -> Result<(), Error> {
     let tables = "SELECT count(*) FROM sqlite_master WHERE type = 'table'";
     let empty = read.one(tables, Vec::new()).await?.get::<i64>(0)? == 0;
     if id != APPLICATION_ID && !(id == 0 && empty) {
-        return Err(Error::Schema("the file is a database of another program".to_owned()));
+        return Err(foreign());
     }
     if empty && id == 0 {
         let mark = format!("PRAGMA application_id = {APPLICATION_ID}");
@@ -130,6 +160,34 @@ mod tests {
         for wanted in ["ENABLE_QPSG", "DEFAULT_MEMSTATUS=0"] {
             assert!(options.iter().any(|option| option == wanted), "{wanted} is not among {options:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_file_is_known_by_its_first_page_without_a_trace() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        look_at(&file("none.db")).unwrap();
+        let db = open(&file("ours.db"), 1).await.unwrap();
+        look_at(&file("ours.db")).unwrap();
+        db.close().await;
+        drop(db);
+        look_at(&file("ours.db")).unwrap();
+        std::fs::write(
+            file("junk.db"),
+            "no database, but long enough to have a head of a hundred bytes, which this one has",
+        )
+        .unwrap();
+        std::fs::write(file("long.db"), [7; 200]).unwrap();
+        for name in ["junk.db", "long.db"] {
+            assert!(look_at(&file(name)).unwrap_err().to_string().contains("no database"), "{name}");
+        }
+        assert!(look_at(folder.path()).is_err());
+        let mut foreign = std::fs::read(file("ours.db")).unwrap();
+        foreign[68..72].fill(9);
+        std::fs::write(file("foreign.db"), foreign).unwrap();
+        assert!(look_at(&file("foreign.db")).unwrap_err().to_string().contains("another program"));
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(!left.iter().any(|name| name.to_string_lossy().contains("junk.db-")), "{left:?}");
     }
 
     #[test]

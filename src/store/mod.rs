@@ -38,4 +38,5 @@ pub mod visibility;
 pub mod world;
 
 pub use db::{Db, Error, Options, Read, Session, Tx};
+pub use embedded::look_at;
 pub use value::{Row, Value, values};

@@ -12,6 +12,10 @@ colour = "red"
 listen = "here"
 drain = "soon"
 listn = "127.0.0.1:1"
+tls = { certificate = "none.pem", key = "m.toml" }
+
+[log]
+filter = "inof"
 
 [store]
 url = "mysql://u:hunter2@h/d"
@@ -43,6 +47,7 @@ displayNam = "cn"
 "client.note" = "description"
 "agent.licenceState" = "employeeType"
 title = "{{ open"
+userType = "= employeeType | nosuch"
 nickName = { from = "l", lookup = "sites" }
 meta = "x"
 [sources.hq.groups.map]
@@ -105,10 +110,11 @@ key = "id"
 
 const CATALOGUE: &str = "tiers = ['A', 'a']\ngrace_days = -1\nfamilies = []\n";
 
-const TOLD: &str = r#"musterd: the configuration has 43 faults
+const TOLD: &str = r#"musterd: the configuration has 47 faults
   server.listen = here: must be an address with a port like 127.0.0.1:8070 or [::]:8070 (FOLDER/m.toml)
   server.drain = soon: must be a span of time like 30s, 5m, 12h or 7d from 0ns to 300s (FOLDER/m.toml)
-  store.url = mysql://u:***@h/d: must be sqlite:PATH or postgres://USER@HOST[:PORT]/DATABASE (FOLDER/m.toml)
+  store.url = mysql://u:***@h/d: must be sqlite:PATH (a file on a local disk) or postgres://USER@HOST[:PORT]/DATABASE (FOLDER/m.toml)
+  log.filter = inof: must be directives like info or info,musterd::sources=debug: a level (off, error, warn, info, debug, trace), or a module with its level (FOLDER/m.toml)
   mail.security = none: sends passwords and links in clear: set insecure = true to want that (FOLDER/m.toml)
   mail.from = me: must be an e-mail address like helpdesk@example.com (FOLDER/m.toml)
   family: is missing (FOLDER/licences.toml)
@@ -136,6 +142,8 @@ const TOLD: &str = r#"musterd: the configuration has 43 faults
   mail.pasword: is unknown (did you mean password?). Allowed here: ca_file, from, host, insecure, language, password, password_file, port, product, security, timeout, username (FOLDER/m.toml)
   server.listn: is unknown (did you mean listen?). Allowed here: control, drain, limits, listen, metrics_listen, public_url, tls (FOLDER/m.toml)
   colour: is unknown. Allowed here: credentials, licences, log, mail, profiles, server, sources, store (FOLDER/m.toml)
+  server.tls.certificate = FOLDER/none.pem: must be a readable PEM file, and the two must fit: I/O error: No such file or directory (os error 2) (FOLDER/m.toml)
+  server.tls.key = FOLDER/m.toml: must be a readable PEM file, and the two must fit: no items found (FOLDER/m.toml)
   profiles.client.required = userNam: is not one of these (did you mean userName?): active, addresses, displayName, emails, entitlements, externalId, ims, locale, name.familyName, name.formatted, name.givenName, name.honorificPrefix, name.honorificSuffix, name.middleName, nickName, phoneNumbers, photos, preferredLanguage, profileUrl, roles, timezone, title, userName, userType, x509Certificates (FOLDER/m.toml)
   stream[0].request.path: `{{ open`: unexpected end of input, expected end of variable block (FOLDER/desk.toml)
   stream[0].map.displayNam = name: is no attribute of a contact (did you mean displayName?). Allowed: active, addresses, alias, category, companies, company, created, description, displayName, emails, externalId, gone, key, locale, mergedInto, name.familyName, name.formatted, name.givenName, name.honorificPrefix, name.honorificSuffix, name.middleName, nickName, note, number, phoneNumbers, preferredLanguage, realm, status, timezone, title, when; a field of your own needs `type`, like { from = "..", type = "text" } (FOLDER/desk.toml)
@@ -144,6 +152,7 @@ const TOLD: &str = r#"musterd: the configuration has 43 faults
   sources.hq.users.map.meta = x: `meta` is not a source's to say (FOLDER/m.toml)
   sources.hq.users.map.nickName = {"from":"l","lookup":"sites"}: `lookup`: no table `sites`; there are no tables (FOLDER/m.toml)
   sources.hq.users.map.title = {{ open: `{{ open`: unexpected end of input, expected end of variable block (FOLDER/m.toml)
+  sources.hq.users.map.userType = = employeeType | nosuch: `= employeeType | nosuch`: there is no filter `nosuch`: there are fold, slug, first, split, digits, e164, date, bool, bit, ldap_disabled, lookup and those of Jinja (FOLDER/m.toml)
   sources.hq.users.map.agent.licenceState = employeeType: is not a source's to say (FOLDER/m.toml)
   sources.hq.users.map.client.note = description: is no attribute of a user (did you mean agent.note?). Allowed: active, addresses, agent.apiCommunicator, agent.doNotInvoice, agent.extensionNumber, agent.helpdesk, agent.licence, agent.note, agent.pbx, agent.permissionGroup, agent.statutory, agent.twoFactor, alias, client.companyContacts, client.companyTickets, client.description, client.externalComments, client.language, companies, company, contacts, displayName, emails, enterprise.costCenter, enterprise.department, enterprise.division, enterprise.employeeNumber, enterprise.manager.$ref, enterprise.manager.value, enterprise.organization, entitlements, externalId, gone, ims, key, locale, manager, name.familyName, name.formatted, name.givenName, name.honorificPrefix, name.honorificSuffix, name.middleName, nickName, phoneNumbers, photos, preferredLanguage, profileUrl, realm, roles, timezone, title, userName, userType, when, x509Certificates (FOLDER/m.toml)
   sources.hq.users.map.displayNam = cn: is no attribute of a user (did you mean displayName?). Allowed: active, addresses, agent.apiCommunicator, agent.doNotInvoice, agent.extensionNumber, agent.helpdesk, agent.licence, agent.note, agent.pbx, agent.permissionGroup, agent.statutory, agent.twoFactor, alias, client.companyContacts, client.companyTickets, client.description, client.externalComments, client.language, companies, company, contacts, displayName, emails, enterprise.costCenter, enterprise.department, enterprise.division, enterprise.employeeNumber, enterprise.manager.$ref, enterprise.manager.value, enterprise.organization, entitlements, externalId, gone, ims, key, locale, manager, name.familyName, name.formatted, name.givenName, name.honorificPrefix, name.honorificSuffix, name.middleName, nickName, phoneNumbers, photos, preferredLanguage, profileUrl, realm, roles, timezone, title, userName, userType, when, x509Certificates (FOLDER/m.toml)
@@ -185,5 +194,34 @@ fn a_file_that_is_no_toml_hides_none_of_the_others() {
     assert_eq!(done.code, 78, "{done:?}");
     for part in ["twice.toml", "duplicate", "colour: is unknown", "sources.hq.kind: is missing"] {
         assert!(done.stderr.contains(part), "{part} in {}", done.stderr);
+    }
+}
+
+/// What `serve` could not start with is refused by `check` as well: exit code 78, or 1 where it is the store's file.
+#[test]
+fn what_serve_cannot_start_with_is_not_called_right() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("junk.db"), "no database\n".repeat(20)).unwrap();
+    let long = "c".repeat(200);
+    for (text, code, told) in [
+        ("store.url = 'sqlite::memory:'".to_owned(), 78, "store.url = sqlite::memory:"),
+        ("store.url = 'sqlite:a.db?mode=memory'".to_owned(), 78, "store.url"),
+        ("store.url = 'sqlite:FOLDER/junk.db'".to_owned(), 1, "no database of SQLite"),
+        ("server.listen = '127.0.0.1:8071'\nserver.metrics_listen = '127.0.0.1:8071'".to_owned(), 78, "metrics_listen"),
+        (format!("server.control = '{long}'"), 78, "server.control"),
+        ("log.filter = 'nonsense='".to_owned(), 78, "log.filter"),
+        ("log.filter = 'info,musterd::http=loud'".to_owned(), 78, "log.filter"),
+        (
+            "sources.a.kind = 'push'\nsources.a.map.contact.displayName = '{{ nosuch(x) }}'".to_owned(),
+            78,
+            "no function",
+        ),
+        ("store.url = 'sqlite:FOLDER/fine.db'\nlog.filter = 'warn,musterd::sources=debug'".to_owned(), 0, "right"),
+    ] {
+        let file = folder.path().join("m.toml");
+        std::fs::write(&file, text.replace("FOLDER", &folder.path().display().to_string())).unwrap();
+        let done = cli(&file, &[], &["check"]);
+        assert_eq!(done.code, code, "{text}: {done:?}");
+        assert!(format!("{}{}", done.stdout, done.stderr).contains(told), "{text}: {done:?}");
     }
 }
