@@ -79,11 +79,15 @@ pub async fn open(config: &Config, clock: &Clock) -> Result<Opened, Error> {
 
 /// Two writers of one embedded database would not corrupt it, but each would act on what it knows: one at a time.
 fn lock(database: &Path) -> Result<std::fs::File, Error> {
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
     let mut name = database.as_os_str().to_owned();
     name.push(".lock");
     let path = PathBuf::from(name);
     let io = |cause| Error::Io { what: path.display().to_string(), cause };
-    let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(io)?;
+    // For its owner only: whoever could open it could also hold it.
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(io)?;
+    file.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(io)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(Error::Taken(path.display().to_string())),
@@ -191,6 +195,8 @@ impl Daemon {
             tracing::warn!(%error, "the last uses of tokens were not written");
         }
         self.app.db.close().await;
+        // The next start would put another in its place; meanwhile nobody shall wait for an answer.
+        std::fs::remove_file(&self.app.config().server.control).ok();
         tracing::info!("stopped");
     }
 }

@@ -37,6 +37,11 @@ impl Problem {
         Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such thing here")
     }
 
+    /// The header `Allow` tells which.
+    pub fn bad_method() -> Problem {
+        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this method is not for this address")
+    }
+
     pub fn conflict(code: &'static str, detail: impl Display) -> Problem {
         Problem::new(StatusCode::CONFLICT, code, detail)
     }

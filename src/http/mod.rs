@@ -33,5 +33,6 @@ pub fn router(app: App, metrics: Option<PrometheusHandle>) -> Router {
         routes = routes.merge(status::guarded_metrics(handle));
     }
     let routes = routes.route("/api/openapi.json", get(api::openapi));
-    layers::wrap(routes.fallback(async || Problem::not_found()), app)
+    let routes = routes.fallback(async || Problem::not_found());
+    layers::wrap(routes.method_not_allowed_fallback(async || Problem::bad_method()), app)
 }

@@ -157,6 +157,21 @@ mod tests {
     }
 
     #[test]
+    fn r92_a_sentence_has_one_full_stop_whatever_the_company_is_called() {
+        let letters = Letters::new().unwrap();
+        for language in Language::ALL {
+            for company in [Some("ACME s.r.o."), Some("Acme"), None] {
+                let letter = letters.render(MailKind::Invitation, *language, &Facts { company, ..facts() }).unwrap();
+                for text in [letter.text, letter.html] {
+                    assert!(!text.contains(".."), "{language} {company:?}: {text}");
+                    let sentence = text.lines().find(|line| line.contains("Jan") && line.contains("Helpdesk")).unwrap();
+                    assert!(sentence.trim_end_matches("</p>").ends_with('.'), "{language} {company:?}: {sentence}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn r68_an_invitation_has_one_button_and_nothing_remote() {
         let letters = Letters::new().unwrap();
         let buttons = [

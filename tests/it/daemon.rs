@@ -275,6 +275,14 @@ async fn commands_go_to_the_daemon_and_two_writers_never_meet() {
     let socket = daemon.folder().join("control.sock");
     let mode = std::fs::metadata(&socket).expect("the control socket").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+    let locks = std::fs::read_dir(daemon.folder()).unwrap().map(|entry| entry.unwrap().path());
+    let locks: Vec<_> = locks.filter(|path| path.extension().is_some_and(|end| end == "lock")).collect();
+    assert_eq!(locks.len(), 1);
+    assert_eq!(
+        std::fs::metadata(&locks[0]).unwrap().permissions().mode() & 0o777,
+        0o600,
+        "whoever opens it can hold it"
+    );
 
     let copy = daemon.folder().join("copy.db");
     let done = daemon.cli(&["backup", &copy.display().to_string()]);
@@ -284,6 +292,12 @@ async fn commands_go_to_the_daemon_and_two_writers_never_meet() {
     assert_eq!(daemon.cli(&["runs"]).code, 0);
     assert_eq!(daemon.cli(&["why", "user", "nobody"]).code, 1);
     assert_eq!(daemon.cli(&["plan", "idp"]).code, 64, "it is pushed, not polled");
+    assert_eq!(daemon.cli(&["runs", "--source", "nosuch"]).code, 64);
+    let useless = daemon.cli(&["token", "create", "--source", "idp", "--scope", "records:push"]);
+    assert!(useless.code == 64 && useless.stderr.contains("for sources of kind push"), "{useless:?}");
+    let api = daemon.http.with_token(daemon.token(&["--scope", "api"]));
+    let told = api.get("/api/v1/visibility/check").await;
+    assert_eq!((told.expect(405)["code"].clone(), told.header("allow")), ("method_not_allowed".into(), Some("POST")));
 
     // The daemon cannot be asked, but lives: the store stays locked.
     std::fs::remove_file(&socket).expect("removed");
@@ -295,6 +309,15 @@ async fn commands_go_to_the_daemon_and_two_writers_never_meet() {
     daemon.process().stop();
     assert_eq!(daemon.cli(&["token", "list"]).code, 0, "without a daemon the command opens the store itself");
     assert_eq!(daemon.cli(&["migrate"]).code, 0);
+}
+
+#[tokio::test]
+async fn the_control_socket_goes_with_the_daemon() {
+    let mut daemon = Daemon::builder(Which::Sqlite).start().await;
+    let socket = daemon.folder().join("control.sock");
+    assert!(socket.exists());
+    daemon.process().stop();
+    assert!(!socket.exists());
 }
 
 #[test]

@@ -21,6 +21,10 @@ const MOST_ROWS: i64 = 1_000;
 pub async fn runs(world: &World, source: Option<&str>, limit: i64) -> Result<Reply, Failure> {
     let mut read = world.db.read().await?;
     let runs = run::newest(&mut read, source, limit.clamp(1, MOST_ROWS)).await?;
+    // Of a source that was taken out of the configuration the runs are still there.
+    if let Some(source) = source.filter(|source| runs.is_empty() && world.config().source(source).is_none()) {
+        return Err(Failure::Usage(format!("there is no source `{source}`")));
+    }
     let runs = reconcile::told(&mut read, world.clock.now(), runs).await?;
     let states = source_state::all(&mut read).await?;
     let state = |state: &source_state::SourceState| {

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::{Exit, Failure, Reply, TokenCreate};
 use crate::credential::bearer;
 use crate::http::token;
+use crate::model::source::SourceKind;
 use crate::model::time::Millis;
 use crate::store::{self, token as rows};
 use crate::tasks::World;
@@ -30,15 +31,19 @@ pub async fn create(world: &World, wish: TokenCreate) -> Result<Reply, Failure> 
     if wish.source.is_none() && writes.iter().any(|scope| scopes.contains(scope)) {
         return Err(Failure::Usage("scim:* and records:push need --source: whose words the token brings".to_owned()));
     }
+    let kind = wish.source.as_ref().and_then(|name| config.source(name)).map(|source| source.policy.kind);
+    let scim = scopes.contains(&token::Scope::ScimRead) || scopes.contains(&token::Scope::ScimWrite);
+    let push = scopes.contains(&token::Scope::Push);
+    for (wanted, scope, right) in [(scim, "scim:*", SourceKind::Scim), (push, "records:push", SourceKind::Push)] {
+        if let Some(kind) = kind.filter(|kind| wanted && *kind != right) {
+            let other = format!("{scope} is for sources of kind {right}; this one is of kind {kind}");
+            return Err(Failure::Usage(other));
+        }
+    }
     if !(1..=MOST_DAYS).contains(&wish.days) {
         return Err(Failure::Usage(format!("--days must be 1 to {MOST_DAYS}")));
     }
-    let kind = if scopes.contains(&token::Scope::ScimRead) || scopes.contains(&token::Scope::ScimWrite) {
-        "scim"
-    } else {
-        "api"
-    };
-    let minted = bearer::mint(&world.clock, kind);
+    let minted = bearer::mint(&world.clock, if scim { "scim" } else { "api" });
     let now = world.clock.now();
     let row = rows::Token {
         id: minted.id,

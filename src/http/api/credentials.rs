@@ -144,7 +144,7 @@ async fn replace(
     check_policy(app, person, &password)?;
     let hash = app.hasher.hash(password.clone()).await.map_err(|error| Problem::from(Refused::Hasher(error)))?;
     let operator = operator(app)?;
-    let mut tx = app.db.write().await.map_err(Problem::internal)?;
+    let mut tx = app.db.write().await?;
     let now = app.clock.now();
     let done = async {
         credential::set(&mut tx, person.id, &hash, must_change, now).await?;
@@ -235,8 +235,8 @@ async fn withdraw(State(app): State<App>, caller: Caller, Id(id): Id) -> Result<
 async fn swap_totp(app: &App, caller: &Caller, person: &Entity, new: Option<Totp>) -> Result<(), Problem> {
     let operator = operator(app)?;
     let cx = app.context(caller.actor());
-    let mut tx: Tx = app.db.write().await.map_err(Problem::internal)?;
-    let old = credential::by_id(&mut tx, person.id).await.map_err(Problem::internal)?;
+    let mut tx: Tx = app.db.write().await?;
+    let old = credential::by_id(&mut tx, person.id).await?;
     let Some(old) = old.filter(|account| account.hash.is_some()) else {
         return Err(Problem::conflict("no_password", "a second factor needs a first: the account has no password yet"));
     };
@@ -273,8 +273,8 @@ pub(super) fn operator(app: &App) -> Result<std::sync::Arc<SourcePolicy>, Proble
 }
 
 async fn person(app: &App, id: EntityId) -> Result<Entity, Problem> {
-    let mut read = app.db.read().await.map_err(Problem::internal)?;
-    let found = store::entity::by_id(&mut read, id).await.map_err(Problem::internal)?;
+    let mut read = app.db.read().await?;
+    let found = store::entity::by_id(&mut read, id).await?;
     found
         .filter(|entity| entity.kind == Kind::User && entity.state != EntityState::Tombstone)
         .ok_or_else(Problem::not_found)

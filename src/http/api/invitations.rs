@@ -60,6 +60,8 @@ struct Create {
 /// Longest name or inviter, in characters.
 const LONGEST_NAME: usize = 200;
 
+const COMPANY: &str = "id or number of an active company";
+
 /// What an invitation needs, checked; `company` still by name.
 struct Wish {
     email: String,
@@ -84,8 +86,11 @@ fn checked(ask: Create) -> Result<Wish, Problem> {
         value
     };
     let (given_name, family_name) = (name("given_name", ask.given_name), name("family_name", ask.family_name));
-    let company = name("company", ask.company);
     let inviter = ask.inviter.map(|inviter| name("inviter", Some(inviter)));
+    let company = ask.company.unwrap_or_default().trim().to_owned();
+    if company.is_empty() || company.chars().count() > LONGEST_NAME || company.chars().any(char::is_control) {
+        fault("company", COMPANY.to_owned());
+    }
     let role = match ask.role.as_deref().unwrap_or("Member").parse::<Role>() {
         Ok(role) => role,
         Err(error) => {
@@ -113,7 +118,7 @@ async fn create(
     let wish = checked(ask)?;
     let cx = app.context(caller.actor());
     let operator = operator(&app)?;
-    let mut tx = app.db.write().await.map_err(Problem::internal)?;
+    let mut tx = app.db.write().await?;
     let company = company(&mut tx, &wish.company).await?;
     may_have(&company, wish.role)?;
     let data = LinkData {
@@ -126,8 +131,8 @@ async fn create(
         role: Some(wish.role),
         ..invite::fresh(&cx, Purpose::Invitation, &wish.email, data)
     };
-    for old in store::link::lock_open(&mut tx, &link.email, link.company).await.map_err(Problem::internal)? {
-        store::link::end(&mut tx, &old.id, LinkState::Superseded).await.map_err(Problem::internal)?;
+    for old in store::link::lock_open(&mut tx, &link.email, link.company).await? {
+        store::link::end(&mut tx, &old.id, LinkState::Superseded).await?;
     }
     let answer = write(&app, tx, &cx, &operator, &link).await.map_err(Problem::internal)?;
     Ok((StatusCode::CREATED, Json(answer)))
@@ -168,13 +173,13 @@ async fn write(
 
 /// Only companies get client logins (R80).
 async fn company(session: &mut impl Session, text: &str) -> Result<Entity, Problem> {
-    let ids = names::numbered(session, Kind::Company, text).await.map_err(Problem::internal)?;
-    let found = store::entity::by_ids(session, &ids).await.map_err(Problem::internal)?;
+    let ids = names::numbered(session, Kind::Company, text).await?;
+    let found = store::entity::by_ids(session, &ids).await?;
     let mut living = found.into_iter().filter(|company| company.kind == Kind::Company);
     match living.next() {
         Some(company) if company.state != EntityState::Tombstone && company.active => Ok(company),
         _ => {
-            let fault = json!({"field": "company", "allowed": "id or number of an active company"});
+            let fault = json!({"field": "company", "allowed": COMPANY});
             Err(Problem::bad_request("invalid", "there is no such company").with("faults", vec![fault]))
         }
     }
@@ -205,13 +210,13 @@ async fn list(State(app): State<App>, caller: Caller, Params(page): Params<Page>
     }
     unbound(&caller)?;
     let limit = page.limit.unwrap_or(50).clamp(1, LONGEST_PAGE);
-    let mut read = app.db.read().await.map_err(Problem::internal)?;
+    let mut read = app.db.read().await?;
     let of = match &page.company {
         Some(text) => Some(company(&mut read, text).await?.id),
         None => None,
     };
     let found = store::link::invitations(&mut read, of, page.before.as_deref(), limit as i64).await;
-    let found = found.map_err(Problem::internal)?;
+    let found = found?;
     let next = if found.len() == limit { found.last().map(|link| link.id.clone()) } else { None };
     let invitations: Vec<Value> = found.iter().map(shown).collect();
     Ok(Json(json!({"invitations": invitations, "next": next})))
@@ -222,12 +227,12 @@ async fn one(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> 
         allowed(&caller)?;
     }
     unbound(&caller)?;
-    let mut read = app.db.read().await.map_err(Problem::internal)?;
+    let mut read = app.db.read().await?;
     Ok(Json(shown(&invitation(&mut read, &id).await?)))
 }
 
 async fn invitation(session: &mut impl Session, id: &str) -> Result<Link, Problem> {
-    let found = store::link::by_id(session, id).await.map_err(Problem::internal)?;
+    let found = store::link::by_id(session, id).await?;
     found.filter(|link| link.purpose == Purpose::Invitation).ok_or_else(Problem::not_found)
 }
 
@@ -236,7 +241,7 @@ async fn resend(State(app): State<App>, caller: Caller, Path(id): Path<String>) 
     allowed(&caller)?;
     let cx = app.context(caller.actor());
     let operator = operator(&app)?;
-    let mut tx = app.db.write().await.map_err(Problem::internal)?;
+    let mut tx = app.db.write().await?;
     let old = invitation(&mut tx, &id).await?;
     if matches!(old.state, LinkState::Accepted | LinkState::Revoked | LinkState::Superseded) {
         let detail = format!("the invitation is {}; write a new one", old.state);
@@ -244,8 +249,8 @@ async fn resend(State(app): State<App>, caller: Caller, Path(id): Path<String>) 
     }
     let fresh = invite::fresh(&cx, Purpose::Invitation, &old.email, old.data.clone());
     let link = Link { entity: old.entity, company: old.company, role: old.role, ..fresh };
-    for open in store::link::lock_open(&mut tx, &old.email, old.company).await.map_err(Problem::internal)? {
-        store::link::end(&mut tx, &open.id, LinkState::Superseded).await.map_err(Problem::internal)?;
+    for open in store::link::lock_open(&mut tx, &old.email, old.company).await? {
+        store::link::end(&mut tx, &open.id, LinkState::Superseded).await?;
     }
     Ok(Json(write(&app, tx, &cx, &operator, &link).await.map_err(Problem::internal)?))
 }
@@ -255,7 +260,7 @@ async fn revoke(State(app): State<App>, caller: Caller, Path(id): Path<String>) 
     allowed(&caller)?;
     let cx = app.context(caller.actor());
     let operator = operator(&app)?;
-    let mut tx = app.db.write().await.map_err(Problem::internal)?;
+    let mut tx = app.db.write().await?;
     let link = invitation(&mut tx, &id).await?;
     if link.state == LinkState::Superseded {
         return Err(Problem::conflict("invitation_over", "another invitation took its place"));

@@ -215,7 +215,8 @@ async fn join(app: &App, open: &Open, fields: Fields) -> Result<String, Stop> {
     let known = known.map_err(|refused| match refused {
         Refused::Wrong | Refused::NotEnrolled => Stop::Again(Fault::Wrong),
         Refused::CodeNeeded => Stop::Again(Fault::CodeNeeded),
-        Refused::TooEarly(_) | Refused::Hasher(hasher::Error::Busy) => Stop::Again(Fault::Later),
+        Refused::TooEarly(_) => Stop::Again(Fault::TooEarly),
+        Refused::Hasher(hasher::Error::Busy) => Stop::Again(Fault::Later),
         other => Stop::Failed(other.to_string()),
     })?;
     Ok(accept::join(app, &open.hash, known.id).await?)

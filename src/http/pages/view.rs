@@ -47,6 +47,8 @@ pub enum Fault {
     Differ,
     Wrong,
     CodeNeeded,
+    /// Too many failures: the same later.
+    TooEarly,
     Later,
     Refused,
 }
@@ -56,6 +58,7 @@ impl Fault {
         match self {
             Fault::Broken(..) | Fault::Differ => StatusCode::UNPROCESSABLE_ENTITY,
             Fault::Wrong | Fault::CodeNeeded => StatusCode::FORBIDDEN,
+            Fault::TooEarly => StatusCode::TOO_MANY_REQUESTS,
             Fault::Later => StatusCode::SERVICE_UNAVAILABLE,
             Fault::Refused => StatusCode::CONFLICT,
         }
@@ -71,7 +74,10 @@ pub fn form(form: &Form<'_>) -> Response {
     let mut body = String::new();
     if form.kind != FormKind::SetPassword {
         let text = if form.company.is_some() { words.invited_company } else { words.invited };
-        let text = text.replace("{company}", form.company.unwrap_or_default()).replace("{product}", form.product);
+        // Names of companies may bring the full stop themselves.
+        let company = form.company.unwrap_or_default();
+        let text = if company.ends_with('.') { text.replace("{company}.", "{company}") } else { text.to_owned() };
+        let text = text.replace("{company}", company).replace("{product}", form.product);
         body.push_str(&format!("<p>{}</p>", escaped(&text)));
     }
     if let Some(fault) = &form.error {
@@ -124,7 +130,7 @@ fn error(language: Language, words: &Words, fault: &Fault) -> String {
         Fault::Differ => words.differ,
         Fault::Wrong => words.wrong,
         Fault::CodeNeeded => words.code_needed,
-        Fault::Later => words.later,
+        Fault::TooEarly | Fault::Later => words.later,
         Fault::Refused => words.refused,
     };
     format!("<div class=\"error\" role=\"alert\">{}</div>", escaped(text))
