@@ -1,8 +1,6 @@
 //! Carries a spool out: in pieces, each a transaction of its own, in the order of the stages; at the end once more what was
 //! refused because of something that has gone meanwhile. Idempotent: after a crash the next run does the rest.
 
-use tokio::task::JoinHandle;
-
 use super::apply::apply_while;
 use super::report::Tally;
 use super::spool::{self, Ahead, Spool, Stage};
@@ -27,7 +25,6 @@ pub async fn out(
     let mut stages = spool.stages();
     spool.clear(Stage::Again);
     stages.push(Stage::Again);
-    let mut counting: Option<JoinHandle<Tally>> = None;
     for stage in stages {
         let mut next = spool.reader(stage)?.ahead();
         loop {
@@ -45,25 +42,11 @@ pub async fn out(
                         tally.refuse(outcome, refusal);
                     }
                 }
-                if let Some(before) = counting.replace(count(applied)) {
-                    tally.join(before.await.map_err(std::io::Error::other)?);
-                }
+                applied.changes.iter().for_each(|change| tally.change(change));
             }
         }
     }
-    if let Some(last) = counting {
-        tally.join(last.await.map_err(std::io::Error::other)?);
-    }
     Ok(())
-}
-
-/// Counts and digests what a piece changed, and lets go of it, beside whoever applies the next one.
-fn count(applied: Applied) -> JoinHandle<Tally> {
-    tokio::task::spawn_blocking(move || {
-        let mut tally = Tally::default();
-        applied.changes.iter().for_each(|change| tally.change(change));
-        tally
-    })
 }
 
 type Piece = (Vec<Vec<u8>>, Applied);

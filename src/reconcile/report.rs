@@ -103,13 +103,6 @@ impl Tally {
         self.digests.push(digest_of(change));
     }
 
-    /// Takes over what another one collected.
-    pub fn join(&mut self, other: Tally) {
-        other.counts.iter().for_each(|(name, count)| self.add(name, *count));
-        other.refused.into_iter().for_each(|refused| self.name(refused));
-        self.digests.extend(other.digests);
-    }
-
     pub fn refuse(&mut self, outcome: &Outcome, refusal: &Refusal) {
         self.add("refused", 1);
         self.name(Refused { kind: outcome.kind, key: outcome.key.clone(), reason: refusal.to_string() });
