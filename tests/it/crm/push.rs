@@ -234,7 +234,7 @@ async fn a4_a_body_that_breaks_off_changes_nothing() {
 
 #[tokio::test]
 async fn a4_only_the_sources_own_token_pushes_and_only_ndjson() {
-    let (daemon, job) = Job::start(Which::Sqlite).await;
+    let (mut daemon, job) = Job::start(Which::Sqlite).await;
     let path = "/api/v1/sources/feed/records";
     let body = format!("{}\n", company("K1"));
     let send = |http: Http, path: &'static str, kind: &'static str| {
@@ -242,14 +242,22 @@ async fn a4_only_the_sources_own_token_pushes_and_only_ndjson() {
         async move { http.send_text(Method::POST, path, kind, body).await }
     };
     assert_eq!(send(daemon.http.with_token("x"), path, NDJSON).await.status, 401);
-    let other = daemon.http.with_token(daemon.token(&["--source", "other", "--scope", "records:push"]));
+    let token = daemon.token(&["--source", "other", "--scope", "records:push"]);
+    let other = daemon.http.with_token(token.clone());
     send(other, path, NDJSON).await.expect(404);
     let reads = daemon.http.with_token(daemon.token(&["--scope", "visibility:read"]));
     assert_eq!(send(reads, path, NDJSON).await.expect(403)["code"], "insufficient_scope");
-    let idp = daemon.http.with_token(daemon.token(&["--source", "idp", "--scope", "records:push"]));
-    assert_eq!(send(idp, "/api/v1/sources/idp/records", NDJSON).await.expect(409)["code"], "not_pushed");
     send(job.http.clone(), path, "application/json").await.expect(415);
     assert_eq!(job.text("?scope=all", &body).await.expect(400)["code"], "bad_query");
     assert_eq!(job.text("?kinds=person", &body).await.expect(400)["code"], "bad_query");
     job.text("", &body).await.expect(200);
+
+    // The token is older than the word that the source is another one's.
+    let file = daemon.config_file();
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("[sources.other]\nkind = 'push'", "[sources.other]\nkind = 'scim'")).unwrap();
+    daemon.process().stop();
+    daemon.restart().await;
+    let other = daemon.http.with_token(token);
+    assert_eq!(send(other, "/api/v1/sources/other/records", NDJSON).await.expect(409)["code"], "not_pushed");
 }
