@@ -6,18 +6,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, OnceCell, watch};
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::credential::Hasher;
 use crate::credential::hasher;
+use crate::credential::seal::{self, Sealer};
 use crate::credential::throttle::Throttle;
 use crate::model::source::SourcePolicy;
 use crate::model::time::Millis;
 use crate::reconcile::{Context, Policies};
 use crate::store::token_memory::Memory;
-use crate::store::{self, Db, lease};
+use crate::store::{self, Db, lease, secret};
 use crate::telemetry::Board;
 
 /// The daemon as the surfaces see it.
@@ -38,6 +39,8 @@ pub struct App {
     /// The engine's view of the same configuration.
     engine: Arc<watch::Sender<Context>>,
     health: Arc<Health>,
+    /// Loaded when the first list is read by cursor.
+    sealer: Arc<OnceCell<Sealer>>,
 }
 
 #[derive(Default)]
@@ -67,6 +70,7 @@ impl App {
             config: Arc::new(watch::Sender::new(Arc::new(config))),
             engine: Arc::new(watch::Sender::new(engine)),
             health: Arc::default(),
+            sealer: Arc::default(),
         })
     }
 
@@ -93,6 +97,17 @@ impl App {
     pub fn swap_config(&self, config: Config) {
         self.engine.send_replace(context(&self.clock, &config));
         self.config.send_replace(Arc::new(config));
+    }
+
+    /// Seals the cursors of lists, with the key that all replicas share.
+    pub async fn sealer(&self) -> Result<&Sealer, store::Error> {
+        let load = || async {
+            let fresh = self.clock.random::<{ seal::KEY }>();
+            let key = secret::obtain(&self.db, "cursor", &fresh, self.clock.now()).await?;
+            Sealer::new(&key)
+                .ok_or_else(|| store::Error::Stored("the key of the cursors has not its length".to_owned()))
+        };
+        self.sealer.get_or_try_init(load).await
     }
 
     /// `readyz` says no from now on; what runs goes on.

@@ -15,6 +15,7 @@ pub mod licence;
 pub mod login;
 pub mod mail;
 pub mod near;
+pub mod order;
 pub mod password_policy;
 pub mod profile;
 pub mod run;

@@ -24,6 +24,13 @@ pub enum Error {
     Uniqueness(String),
     #[error("{0}")]
     TooMany(String),
+    /// RFC 9865: none of ours, or another question's.
+    #[error("{0}")]
+    InvalidCursor(&'static str),
+    #[error("the cursor is older than {0} seconds; begin anew with an empty one")]
+    ExpiredCursor(i64),
+    #[error("{0}")]
+    InvalidCount(String),
     /// RFC 7644 §7.5.2: a secret may not be asked about in an address.
     #[error("{0}")]
     Sensitive(String),
@@ -36,6 +43,10 @@ pub enum Error {
     Method(&'static str),
     #[error("the body is larger than {0} bytes")]
     TooLarge(usize),
+    #[error("more than {0} operations in one request")]
+    TooManyOperations(usize),
+    #[error("{0}")]
+    Conflict(String),
     #[error("the body must be application/scim+json or application/json")]
     MediaType,
     #[error("a valid bearer token is needed")]
@@ -64,14 +75,17 @@ impl Error {
             | Error::InvalidSyntax(_)
             | Error::NoTarget(_)
             | Error::Mutability(_)
-            | Error::TooMany(_) => 400,
+            | Error::TooMany(_)
+            | Error::InvalidCursor(_)
+            | Error::ExpiredCursor(_)
+            | Error::InvalidCount(_) => 400,
             Error::Unauthorized => 401,
             Error::Sensitive(_) | Error::Forbidden(_) => 403,
             Error::NotFound => 404,
             Error::Method(_) => 405,
-            Error::Uniqueness(_) => 409,
+            Error::Uniqueness(_) | Error::Conflict(_) => 409,
             Error::Precondition => 412,
-            Error::TooLarge(_) => 413,
+            Error::TooLarge(_) | Error::TooManyOperations(_) => 413,
             Error::MediaType => 415,
             Error::TooFast(_) => 429,
             Error::Internal => 500,
@@ -91,6 +105,9 @@ impl Error {
             Error::Uniqueness(_) => "uniqueness",
             Error::TooMany(_) => "tooMany",
             Error::Sensitive(_) => "sensitive",
+            Error::InvalidCursor(_) => "invalidCursor",
+            Error::ExpiredCursor(_) => "expiredCursor",
+            Error::InvalidCount(_) => "invalidCount",
             _ => return None,
         })
     }

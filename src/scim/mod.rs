@@ -4,6 +4,8 @@
 //!
 //! Start with `schema` (what exists), then `resource` (a body -> a checked document), `patch`, `filter`, `render`.
 
+pub mod bulk;
+pub mod cursor;
 pub mod edit;
 pub mod error;
 pub mod eval;
@@ -19,6 +21,7 @@ pub mod registry;
 pub mod render;
 pub mod resource;
 pub mod schema;
+pub mod sort;
 pub mod vocabulary;
 
 /// URNs of the protocol's own messages.
@@ -27,4 +30,6 @@ pub mod message {
     pub const LIST: &str = "urn:ietf:params:scim:api:messages:2.0:ListResponse";
     pub const SEARCH: &str = "urn:ietf:params:scim:api:messages:2.0:SearchRequest";
     pub const PATCH: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
+    pub const BULK_REQUEST: &str = "urn:ietf:params:scim:api:messages:2.0:BulkRequest";
+    pub const BULK_RESPONSE: &str = "urn:ietf:params:scim:api:messages:2.0:BulkResponse";
 }

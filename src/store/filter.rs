@@ -3,9 +3,11 @@
 
 use super::scim::Sight;
 use super::sql::Text;
+use super::value::Value;
 use crate::model::desired::Ref;
 use crate::model::id::EntityId;
 use crate::model::kind::{Realm, Rel};
+use crate::model::order::{Key, Mark};
 use crate::model::time::Millis;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +19,8 @@ pub enum Cond {
     Id(EntityId),
     /// Folded login of a user or name of a group.
     Login(String),
+    /// Whether it has a login or name at all.
+    HasLogin(bool),
     /// As the asking source calls it.
     External(String),
     /// A folded value of table `lookup`.
@@ -51,6 +55,63 @@ impl Order {
     }
 }
 
+/// What a list is ordered by. Whatever is listed must have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The order of creation, nearly.
+    Id,
+    Login,
+    Created,
+    Modified,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrange {
+    pub by: By,
+    pub descending: bool,
+}
+
+impl Arrange {
+    pub const BY_ID: Arrange = Arrange { by: By::Id, descending: false };
+
+    /// What stands behind the mark.
+    pub fn behind(self, text: &mut Text, mark: &Mark) {
+        let sign = if self.descending { " < " } else { " > " };
+        let key: Option<Value> = match &mark.key {
+            Some(Key::Text(key)) => Some(key.as_str().into()),
+            Some(Key::Time(at)) => Some((*at).into()),
+            _ => None,
+        };
+        match (self.by.column(), key) {
+            (Some(column), Some(key)) => {
+                text.push("(").push(column).push(", e.id)").push(sign).push("(").bind(key);
+                text.push(", ").bind(mark.id).push(")");
+            }
+            _ => drop(text.push("e.id").push(sign).bind(mark.id)),
+        }
+    }
+
+    pub fn order(self, text: &mut Text) {
+        let way = if self.descending { " DESC" } else { "" };
+        text.push(" ORDER BY ");
+        if let Some(column) = self.by.column() {
+            text.push(column).push(way).push(", ");
+        }
+        text.push("e.id").push(way);
+    }
+}
+
+impl By {
+    const fn column(self) -> Option<&'static str> {
+        match self {
+            By::Id => None,
+            By::Login => Some("e.login_key"),
+            By::Created => Some("e.created"),
+            By::Modified => Some("e.modified"),
+        }
+    }
+}
+
 /// The condition on the entity with the alias `e`.
 pub fn condition<'t>(text: &'t mut Text, cond: &Cond, sight: &Sight<'_>) -> &'t mut Text {
     match cond {
@@ -59,6 +120,7 @@ pub fn condition<'t>(text: &'t mut Text, cond: &Cond, sight: &Sight<'_>) -> &'t 
         Cond::Nothing => text.push("(1 = 0)"),
         Cond::Id(id) => text.push("e.id = ").bind(*id),
         Cond::Login(key) => text.push("e.login_key = ").bind(key),
+        Cond::HasLogin(has) => text.push(if *has { "e.login_key IS NOT NULL" } else { "e.login_key IS NULL" }),
         Cond::External(id) => text
             .push("e.id IN (SELECT x.entity_id FROM assertion x WHERE x.source = ")
             .bind(sight.source)

@@ -15,6 +15,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0002_edge_waiting", include_str!("../../migrations/0002_edge_waiting.sql")),
     ("0003_lookup_entity", include_str!("../../migrations/0003_lookup_entity.sql")),
     ("0004_sight", include_str!("../../migrations/0004_sight.sql")),
+    ("0005_secret", include_str!("../../migrations/0005_secret.sql")),
 ];
 
 /// Brings the schema up to date and returns the names of what was applied.

@@ -25,6 +25,7 @@ pub mod outbox;
 pub mod quarantine;
 pub mod run;
 pub mod scim;
+pub mod secret;
 pub mod source_state;
 pub mod sql;
 #[cfg(test)]

@@ -5,12 +5,13 @@
 use std::collections::HashSet;
 
 use super::db::{Error, Session, Tx};
-use super::filter::{Cond, condition};
+use super::filter::{Arrange, Cond, condition};
 use super::sql::{self, Text};
 use super::value::Row;
 use crate::model::entity::{Assertion, Entity, State};
 use crate::model::id::EntityId;
 use crate::model::kind::{Kind, Realm, Rel};
+use crate::model::order::Mark;
 use crate::model::time::Millis;
 
 /// Who looks, and at what kind of thing.
@@ -131,35 +132,47 @@ pub async fn lock(tx: &mut Tx, sight: &Sight<'_>, id: EntityId) -> Result<Option
     tx.lock(statement.sql, statement.values).await?.first().map(found).transpose()
 }
 
-/// A page in the order of ids, which is that of creation.
+/// Where a page begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum From {
+    Offset(u64),
+    /// Behind this place: costs the same at any depth.
+    Behind(Mark),
+}
+
+/// A page.
 pub async fn page(
     session: &mut impl Session,
     sight: &Sight<'_>,
     cond: &Cond,
-    offset: u64,
-    limit: u64,
-) -> Result<Vec<Found>, Error> {
-    let mut statement = select(sight, COLUMNS);
-    condition(statement.push(" AND "), cond, sight).push(" ORDER BY e.id LIMIT ").bind(bounded(limit));
-    statement.push(" OFFSET ").bind(bounded(offset));
-    session.all(statement.sql, statement.values).await?.iter().map(found).collect()
-}
-
-/// The next ones after an id, for a scan.
-pub async fn after(
-    session: &mut impl Session,
-    sight: &Sight<'_>,
-    cond: &Cond,
-    last: Option<EntityId>,
+    arrange: Arrange,
+    from: &From,
     limit: u64,
 ) -> Result<Vec<Found>, Error> {
     let mut statement = select(sight, COLUMNS);
     condition(statement.push(" AND "), cond, sight);
-    if let Some(last) = last {
-        statement.push(" AND e.id > ").bind(last);
+    if let From::Behind(mark) = from {
+        arrange.behind(statement.push(" AND "), mark);
     }
-    statement.push(" ORDER BY e.id LIMIT ").bind(bounded(limit));
+    arrange.order(&mut statement);
+    statement.push(" LIMIT ").bind(bounded(limit));
+    if let From::Offset(offset) = from {
+        statement.push(" OFFSET ").bind(bounded(*offset));
+    }
     session.all(statement.sql, statement.values).await?.iter().map(found).collect()
+}
+
+/// Those of the given ids that exist for the source, in no order.
+pub async fn of_ids(session: &mut impl Session, sight: &Sight<'_>, ids: &[EntityId]) -> Result<Vec<Found>, Error> {
+    let mut all = Vec::with_capacity(ids.len());
+    for ids in ids.chunks(sql::MOST) {
+        let mut statement = select(sight, COLUMNS);
+        statement.push(" AND e.id IN ").list(ids.iter().copied());
+        for row in session.all(statement.sql, statement.values).await? {
+            all.push(found(&row)?);
+        }
+    }
+    Ok(all)
 }
 
 /// How many there are.
@@ -266,9 +279,10 @@ pub async fn groups(
 mod tests {
     use super::*;
     use crate::model::desired::Ref;
-    use crate::store::filter::Order;
+    use crate::model::order::Key;
+    use crate::store::filter::{By, Order};
     use crate::store::testing::both;
-    use crate::store::{Db, entity, values};
+    use crate::store::{Db, Read, entity, values};
 
     const AGENTS: Sight<'static> =
         Sight { source: "okta", realm: Some(Realm::Agent), own_only: false, kind: Kind::User };
@@ -329,6 +343,10 @@ mod tests {
         tx.commit().await.unwrap();
     }
 
+    async fn first(read: &mut Read, sight: &Sight<'_>, cond: &Cond) -> Vec<Found> {
+        page(read, sight, cond, Arrange::BY_ID, &From::Offset(0), 10).await.unwrap()
+    }
+
     fn ids(found: &[Found]) -> Vec<EntityId> {
         found.iter().map(|found| found.id).collect()
     }
@@ -346,7 +364,7 @@ mod tests {
             let own = Sight { own_only: true, ..AGENTS };
             assert!(load(&mut read, &own, id(3)).await.unwrap().is_none());
             let all = Cond::All(Vec::new());
-            assert_eq!(ids(&page(&mut read, &own, &all, 0, 10).await.unwrap()), [id(1), id(2)]);
+            assert_eq!(ids(&first(&mut read, &own, &all).await), [id(1), id(2)]);
             assert_eq!(count(&mut read, &AGENTS, &all).await.unwrap(), 3);
             let found = load(&mut read, &AGENTS, id(1)).await.unwrap().unwrap();
             assert_eq!((found.external_id.as_deref(), found.doc.as_str()), (Some("x1"), r#"{"userName":"u1"}"#));
@@ -405,12 +423,47 @@ mod tests {
                 (groups, Cond::HasMember(id(2)), vec![]),
             ] {
                 let wanted: Vec<_> = wanted.into_iter().map(id).collect();
-                assert_eq!(ids(&page(&mut read, &sight, &cond, 0, 10).await.unwrap()), wanted, "{cond:?}");
+                assert_eq!(ids(&first(&mut read, &sight, &cond).await), wanted, "{cond:?}");
                 assert_eq!(count(&mut read, &sight, &cond).await.unwrap(), wanted.len() as u64, "{cond:?}");
             }
-            let all = Cond::All(Vec::new());
-            assert_eq!(ids(&after(&mut read, &AGENTS, &all, Some(id(1)), 1).await.unwrap()), [id(2)]);
-            assert_eq!(ids(&page(&mut read, &AGENTS, &all, 1, u64::MAX).await.unwrap()), [id(2), id(3)]);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_page_begins_behind_any_place_in_any_order() {
+        both(|db| async move {
+            fill(&db).await;
+            let mut read = db.read().await.unwrap();
+            let all = Cond::All(vec![Cond::HasLogin(true)]);
+            for by in [By::Id, By::Login, By::Created, By::Modified] {
+                for descending in [false, true] {
+                    let arrange = Arrange { by, descending };
+                    let mut wanted = vec![id(1), id(2), id(3)];
+                    if descending {
+                        wanted.reverse();
+                    }
+                    let whole = page(&mut read, &AGENTS, &all, arrange, &From::Offset(0), 10).await.unwrap();
+                    assert_eq!(ids(&whole), wanted, "{arrange:?}");
+                    let rest = page(&mut read, &AGENTS, &all, arrange, &From::Offset(1), u64::MAX).await.unwrap();
+                    assert_eq!(ids(&rest), wanted[1..], "{arrange:?}");
+                    let first = &whole[0];
+                    let key = match by {
+                        By::Id => None,
+                        By::Login => Some(Key::Text(if descending { "u3" } else { "u1" }.to_owned())),
+                        By::Created => Some(Key::Time(first.created)),
+                        By::Modified => Some(Key::Time(first.modified)),
+                    };
+                    let behind = From::Behind(Mark { key, id: first.id });
+                    let next = page(&mut read, &AGENTS, &all, arrange, &behind, 1).await.unwrap();
+                    assert_eq!(ids(&next), wanted[1..2], "{arrange:?}");
+                }
+            }
+            let none = Cond::HasLogin(false);
+            assert_eq!(count(&mut read, &AGENTS, &none).await.unwrap(), 0);
+            let mut some = ids(&of_ids(&mut read, &AGENTS, &[id(3), id(4), id(1), id(5)]).await.unwrap());
+            some.sort_unstable();
+            assert_eq!(some, [id(1), id(3)], "the others lie outside");
         })
         .await;
     }

@@ -19,8 +19,8 @@ use crate::scim::registry::Registry;
 use crate::scim::schema::Shape;
 use crate::store::scim::Sight;
 
-/// Bytes of a body.
-const BODY: usize = 1 << 20;
+/// Bytes of a body, as the provider's configuration publishes them.
+pub const BODY: usize = 1 << 20;
 
 /// A path under the base.
 pub enum Place<'r> {
@@ -31,6 +31,7 @@ pub enum Place<'r> {
     Item(&'r Shape, &'r str),
     /// `/.search` of one type or of all.
     Search(Vec<&'r Shape>),
+    Bulk,
     /// Of the standard, and not served: the provider's configuration says so.
     NotServed(&'static str),
 }
@@ -46,7 +47,7 @@ impl<'r> Place<'r> {
             ("ResourceTypes", id) => Place::Types(id),
             (".search", None) => Place::Search(registry.shapes.iter().collect()),
             ("Me", None) => Place::NotServed("/Me"),
-            ("Bulk", None) => Place::NotServed("/Bulk"),
+            ("Bulk", None) => Place::Bulk,
             (segment, None) => Place::Collection(registry.at(segment)?),
             (segment, Some(".search")) => Place::Search(vec![registry.at(segment)?]),
             (segment, Some(id)) if !id.contains('/') => Place::Item(registry.at(segment)?, id),
@@ -60,7 +61,7 @@ impl<'r> Place<'r> {
             Place::Provider | Place::Schemas(_) | Place::Types(_) => "GET, HEAD, OPTIONS",
             Place::Collection(_) => "GET, HEAD, OPTIONS, POST",
             Place::Item(..) => "GET, HEAD, OPTIONS, PUT, PATCH, DELETE",
-            Place::Search(_) => "OPTIONS, POST",
+            Place::Search(_) | Place::Bulk => "OPTIONS, POST",
             Place::NotServed(_) => "OPTIONS",
         }
     }
@@ -102,6 +103,11 @@ impl<'a> Ask<'a> {
     ) -> Ask<'a> {
         let base = format!("{}{BASE}", app.config().server.public_url.as_str().trim_end_matches('/'));
         Ask { app, policy, registry, base, parts, caller }
+    }
+
+    /// The same caller, asking something else.
+    pub fn with(&self, parts: Parts) -> Ask<'a> {
+        Ask { base: self.base.clone(), parts, ..*self }
     }
 
     pub fn sight(&self, kind: Kind) -> Sight<'_> {

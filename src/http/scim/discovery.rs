@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::ask::Ask;
 use super::reply;
 use crate::scim::error::Error;
-use crate::scim::list;
+use crate::scim::list::{self, Paging};
 
 pub fn provider(ask: &Ask<'_>) -> Response {
     reply::body(StatusCode::OK, ask.registry.provider(&ask.base).to_string())
@@ -38,5 +38,5 @@ fn all(ask: &Ask<'_>, values: Vec<Value>) -> Result<Response, Error> {
         return Err(Error::Forbidden("discovery resources cannot be filtered".to_owned()));
     }
     let texts: Vec<String> = values.iter().map(ToString::to_string).collect();
-    Ok(reply::body(StatusCode::OK, list::response(texts.len() as u64, 1, &texts)))
+    Ok(reply::body(StatusCode::OK, list::response(texts.len() as u64, Paging::Index(1), &texts)))
 }

@@ -3,11 +3,13 @@
 //! `reconcile`'s; here they are put together. Start with `answer`, then `read` and `write`.
 
 mod ask;
+mod bulk;
 mod discovery;
 mod link;
 mod narrow;
 mod read;
 mod reply;
+mod stretch;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -89,6 +91,7 @@ async fn serve(
         (Place::Collection(shape), "GET") => read::list(&ask, &[shape], ask.query()?).await?,
         (Place::Collection(shape), "POST") => write::create(&ask, shape, &ask.body(body).await?).await?,
         (Place::Search(shapes), "POST") => read::search(&ask, shapes, &ask.body(body).await?).await?,
+        (Place::Bulk, "POST") => bulk::run(&ask, &ask.body(body).await?).await?,
         (Place::Item(shape, id), "GET") => read::one(&ask, shape, id).await?,
         (Place::Item(shape, id), "PUT") => write::replace(&ask, shape, id, &ask.body(body).await?).await?,
         (Place::Item(shape, id), "PATCH") => write::patch(&ask, shape, id, &ask.body(body).await?).await?,

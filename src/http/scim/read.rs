@@ -1,29 +1,22 @@
-//! GET and search: one resource, pages of them. A filter that the indexes answer whole is counted and paged by the
-//! database; any other is decided by the evaluator over a bounded number of resources. Never writes.
+//! GET and search: one resource, pages of them. What a list is made of stands in `stretch`; here it is cut into pages, by
+//! index or by cursor (RFC 9865). Never writes.
 
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Map, Value};
 
 use super::ask::Ask;
-use super::narrow::{Narrowed, narrow};
+use super::stretch::{Begin, Part, Row, Stretch, plan};
 use super::{link, reply};
-use crate::model::id::EntityId;
-use crate::model::kind::Kind;
+use crate::credential::seal::Sealer;
+use crate::scim::cursor::{self, Cursor};
 use crate::scim::error::Error;
-use crate::scim::filter::{self, Filter};
-use crate::scim::list::{self, Query};
-use crate::scim::members::MEMBERS;
+use crate::scim::list::{self, Paging, Query};
 use crate::scim::project::Projection;
+use crate::scim::render;
 use crate::scim::schema::Shape;
-use crate::scim::{eval, render};
+use crate::store::Read;
 use crate::store::scim as rows;
-use crate::store::{Read, scim::Found};
-
-/// Resources that one request may read to decide a filter.
-const SCAN: usize = 20_000;
-/// Resources that are read at once while scanning.
-const STEP: u64 = 500;
 
 pub async fn one(ask: &Ask<'_>, shape: &Shape, id: &str) -> Result<Response, Error> {
     let projection = Projection::read(shape, &ask.query()?)?;
@@ -44,143 +37,116 @@ pub async fn search(ask: &Ask<'_>, shapes: &[&Shape], body: &Map<String, Value>)
     list(ask, shapes, Query::from_search(body)?).await
 }
 
-/// A page over the resources of these types, one type after the other.
+/// A page over the resources of these types: one type after the other, or all in one order.
 pub async fn list(ask: &Ask<'_>, shapes: &[&Shape], query: Query) -> Result<Response, Error> {
-    let mut parts = Vec::with_capacity(shapes.len());
-    let mut refused = None;
-    for shape in shapes {
-        // At the root a name that one type does not know excludes that type, not the question.
-        match Part::of(shape, &query) {
-            Ok(part) => parts.push(part),
-            Err(error @ Error::Sensitive(_)) => return Err(error),
-            Err(error) => refused = Some(error),
-        }
-    }
-    if let (Some(error), true) = (refused, parts.is_empty()) {
-        return Err(error);
-    }
+    let parts = Part::all(shapes, &query)?;
+    let text = match &query.cursor {
+        None => by_index(ask, &parts, &query).await?,
+        Some(text) => by_cursor(ask, shapes, &parts, &query, text).await?,
+    };
+    Ok(reply::body(StatusCode::OK, text))
+}
+
+async fn by_index(ask: &Ask<'_>, parts: &[Part<'_>], query: &Query) -> Result<String, Error> {
     let mut read = ask.app.db.read().await.map_err(reply::failed)?;
-    let mut page = Page { skip: query.start_index - 1, left: query.count, total: 0, texts: Vec::new() };
-    for part in &parts {
-        part.fill(&mut read, ask, &mut page).await?;
-    }
-    Ok(reply::body(StatusCode::OK, list::response(page.total, query.start_index, &page.texts)))
-}
-
-/// A page in the making.
-struct Page {
-    skip: u64,
-    left: u64,
-    total: u64,
-    texts: Vec<String>,
-}
-
-/// The question put to one type.
-struct Part<'s> {
-    shape: &'s Shape,
-    filter: Option<Filter<'s>>,
-    narrowed: Narrowed,
-    projection: Projection,
-}
-
-impl<'s> Part<'s> {
-    fn of(shape: &'s Shape, query: &Query) -> Result<Part<'s>, Error> {
-        let filter = query.filter.as_deref().map(|text| filter::parse(shape, text)).transpose()?;
-        let narrowed = narrow(shape.kind, filter.as_ref());
-        query.sortable(shape)?;
-        Ok(Part { shape, filter, narrowed, projection: Projection::read(shape, query)? })
-    }
-
-    async fn fill(&self, read: &mut Read, ask: &Ask<'_>, page: &mut Page) -> Result<(), Error> {
-        match &self.filter {
-            Some(filter) if !self.narrowed.exact => self.scan(read, ask, filter, page).await,
-            _ => self.select(read, ask, page).await,
-        }
-    }
-
-    /// The database counts and pages.
-    async fn select(&self, read: &mut Read, ask: &Ask<'_>, page: &mut Page) -> Result<(), Error> {
-        let sight = ask.sight(self.shape.kind);
-        let cond = &self.narrowed.cond;
-        let mut found = Vec::new();
-        if page.left > 0 {
-            found = rows::page(read, &sight, cond, page.skip, page.left).await.map_err(reply::failed)?;
-        }
-        let got = found.len() as u64;
+    let (mut skip, mut left, mut total) = (query.start_index() - 1, query.size(), 0);
+    let mut page = Vec::new();
+    for stretch in plan(&mut read, ask, parts).await? {
+        let got = stretch.rows(&mut read, ask, parts, &Begin::Offset(skip), left).await?;
+        let taken = got.len() as u64;
         // A page that is not full shows the end, unless it is empty because it begins behind it.
-        let seen_end = got < page.left && (got > 0 || page.skip == 0);
-        let total =
-            if seen_end { page.skip + got } else { rows::count(read, &sight, cond).await.map_err(reply::failed)? };
-        self.render(read, ask, found, page).await?;
-        page.total += total;
-        page.skip = page.skip.saturating_sub(total);
-        page.left -= got;
-        Ok(())
+        let seen_end = taken < left && (taken > 0 || skip == 0);
+        let all = if seen_end { skip + taken } else { stretch.count(&mut read, ask, parts).await? };
+        total += all;
+        skip = skip.saturating_sub(all);
+        left -= taken;
+        page.extend(got);
     }
-
-    /// The evaluator decides; the indexes only spare it what cannot be meant.
-    async fn scan(&self, read: &mut Read, ask: &Ask<'_>, filter: &Filter<'_>, page: &mut Page) -> Result<(), Error> {
-        let sight = ask.sight(self.shape.kind);
-        let all = Projection::default();
-        let mut last: Option<EntityId> = None;
-        let mut looked = 0;
-        loop {
-            let step = rows::after(read, &sight, &self.narrowed.cond, last, STEP).await.map_err(reply::failed)?;
-            looked += step.len();
-            if looked > SCAN {
-                return Err(Error::TooMany(format!(
-                    "the filter would have to look at more than {SCAN} resources; ask for userName, externalId, id, emails.value or displayName"
-                )));
-            }
-            let Some(end) = step.last().map(|found| found.id) else { return Ok(()) };
-            last = Some(end);
-            let full = step.len() as u64 == STEP;
-            let links = self.wants_links(filter);
-            for stored in
-                if links { link::stored(read, ask, self.shape, &all, step.clone()).await? } else { bare(&step) }
-            {
-                if !eval::matches(filter, &render::value(self.shape, &ask.base, &stored)?) {
-                    continue;
-                }
-                page.total += 1;
-                if page.skip > 0 {
-                    page.skip -= 1;
-                } else if page.left > 0 {
-                    page.left -= 1;
-                    let meant: Vec<Found> =
-                        step.iter().filter(|found| found.id.to_string() == stored.id).cloned().collect();
-                    self.render(read, ask, meant, page).await?;
-                }
-            }
-            if !full {
-                return Ok(());
-            }
-        }
-    }
-
-    fn wants_links(&self, filter: &Filter<'_>) -> bool {
-        let name = if self.shape.kind == Kind::Group { MEMBERS } else { "groups" };
-        mentions(filter, name)
-    }
-
-    async fn render(&self, read: &mut Read, ask: &Ask<'_>, found: Vec<Found>, page: &mut Page) -> Result<(), Error> {
-        for stored in link::stored(read, ask, self.shape, &self.projection, found).await? {
-            page.texts.push(render::resource(self.shape, &ask.base, &stored, &self.projection)?);
-        }
-        Ok(())
-    }
+    let texts = texts(&mut read, ask, parts, page).await?;
+    Ok(list::response(total, Paging::Index(query.start_index()), &texts))
 }
 
-fn bare(found: &[Found]) -> Vec<render::Stored> {
-    found.iter().map(|found| link::one(found.clone(), Vec::new())).collect()
+/// Nothing is kept between two pages: the cursor says where the next one begins.
+async fn by_cursor(
+    ask: &Ask<'_>,
+    shapes: &[&Shape],
+    parts: &[Part<'_>],
+    query: &Query,
+    text: &str,
+) -> Result<String, Error> {
+    cursor::check(query)?;
+    let sealer = ask.app.sealer().await.map_err(reply::failed)?;
+    let about = about(ask, shapes, query)?;
+    let now = ask.app.clock.now();
+    let began =
+        if text.is_empty() { None } else { Some(Cursor::decode(sealer.open(&about, text).as_deref(), query, now)?) };
+    let mut read = ask.app.db.read().await.map_err(reply::failed)?;
+    let stretches = plan(&mut read, ask, parts).await?;
+    let (total, size, first) = match &began {
+        Some(cursor) => (cursor.total, cursor.count, cursor.stretch),
+        None => (count(&mut read, ask, parts, &stretches).await?, query.size(), 0),
+    };
+    // One more than the page shows whether there is a next one.
+    let mut left = if size == 0 { 0 } else { size + 1 };
+    let mut begin = began.map_or(Begin::Offset(0), |cursor| Begin::Behind(cursor.mark));
+    let mut page = Vec::new();
+    for (at, stretch) in stretches.iter().enumerate().skip(first) {
+        if left == 0 {
+            break;
+        }
+        let got = stretch.rows(&mut read, ask, parts, &begin, left).await?;
+        left -= got.len() as u64;
+        page.extend(got.into_iter().map(|row| (at, row)));
+        begin = Begin::Offset(0);
+    }
+    let next = if page.len() as u64 > size {
+        page.truncate(size as usize);
+        let last = page.last().ok_or(Error::Internal)?;
+        let mark = stretches[last.0].mark(parts, &last.1)?;
+        let cursor = Cursor { count: size, made: now, total, stretch: last.0, mark };
+        Some(next(ask, sealer, &about, &cursor)?)
+    } else {
+        None
+    };
+    let page = page.into_iter().map(|(_, row)| row).collect();
+    let texts = texts(&mut read, ask, parts, page).await?;
+    Ok(list::response(total, Paging::Cursor(next.as_deref()), &texts))
 }
 
-fn mentions(filter: &Filter<'_>, name: &str) -> bool {
-    match filter {
-        Filter::And(parts) | Filter::Or(parts) => parts.iter().any(|part| mentions(part, name)),
-        Filter::Not(inner) => mentions(inner, name),
-        Filter::Present(place) | Filter::Compare(place, ..) | Filter::Element(place, _) => {
-            place.extension.is_none() && place.attribute.name == name
+fn next(ask: &Ask<'_>, sealer: &Sealer, about: &str, cursor: &Cursor) -> Result<String, Error> {
+    sealer.seal(&ask.app.clock, about, &cursor.encode()).ok_or(Error::Internal)
+}
+
+/// The question that a cursor belongs to: whoever asks, and everything asked but the place.
+fn about(ask: &Ask<'_>, shapes: &[&Shape], query: &Query) -> Result<String, Error> {
+    let endpoints: Vec<&str> = shapes.iter().map(|shape| shape.endpoint.as_str()).collect();
+    let sort = query.sort.as_ref().map(|sort| (&sort.by, sort.descending));
+    let question = (&ask.policy.name, endpoints, &query.filter, sort, &query.attributes, &query.excluded);
+    serde_json::to_string(&question).map_err(|_| Error::Internal)
+}
+
+async fn count(read: &mut Read, ask: &Ask<'_>, parts: &[Part<'_>], stretches: &[Stretch]) -> Result<u64, Error> {
+    let mut total = 0;
+    for stretch in stretches {
+        total += stretch.count(read, ask, parts).await?;
+    }
+    Ok(total)
+}
+
+/// The resources of a page as text, in its order: memberships are loaded once for each type.
+async fn texts(read: &mut Read, ask: &Ask<'_>, parts: &[Part<'_>], page: Vec<Row>) -> Result<Vec<String>, Error> {
+    let mut texts = vec![String::new(); page.len()];
+    let mut places = vec![Vec::new(); parts.len()];
+    let mut found = vec![Vec::new(); parts.len()];
+    for (place, row) in page.into_iter().enumerate() {
+        places[row.part].push(place);
+        found[row.part].push(row.found);
+    }
+    for ((part, places), found) in parts.iter().zip(places).zip(found) {
+        let stored = link::stored(read, ask, part.shape, &part.projection, found).await?;
+        for (place, stored) in places.into_iter().zip(stored) {
+            texts[place] = render::resource(part.shape, &ask.base, &stored, &part.projection)?;
         }
     }
+    Ok(texts)
 }

@@ -1,5 +1,8 @@
 //! How many statements a SCIM request costs, on both databases, and how long a token is believed: the whole router in this
-//! process, without a socket. What the answers say is told by the stories in `tests/it`. Start with `Desk`.
+//! process, without a socket. What the answers say is told by the stories in `tests/it`, and by the files beside. Start with `Desk`.
+
+mod bulk;
+mod lists;
 
 use std::time::Instant;
 
@@ -21,7 +24,7 @@ use crate::store::{Db, token as rows, token_memory};
 const CONFIG: &str =
     "[sources.idp]\nkind = 'scim'\nrealm = 'agent'\n[credentials.argon2]\nmemory_kib = 64\npasses = 1\n";
 /// The life of the token, in milliseconds.
-const LIFE: i64 = 3_600_000;
+const LIFE: i64 = 7_200_000;
 
 /// A daemon without its listeners, and a token of the source `idp`.
 struct Desk {

@@ -69,13 +69,16 @@ async fn create_once(
     let etag = render::etag(found.version);
     // Who has just been made is in no group, and a group has the members that it was made with.
     let alone = !known && desired.relations.is_empty();
-    let text = if alone {
-        render::resource(shape, &ask.base, &link::one(found, Vec::new()), projection)?
+    let response = if ask.prefers_minimal() {
+        reply::empty(StatusCode::CREATED)
+    } else if alone {
+        let stored = link::one(found, Vec::new());
+        reply::body(StatusCode::CREATED, render::resource(shape, &ask.base, &stored, projection)?)
     } else {
-        shown(&mut tx, ask, shape, projection, found).await?
+        reply::body(StatusCode::CREATED, shown(&mut tx, ask, shape, projection, found).await?)
     };
     commit(ask, tx, &applied).await?;
-    Ok(reply::of(reply::body(StatusCode::CREATED, text), &location, &etag))
+    Ok(reply::of(response, &location, &etag))
 }
 
 /// Some identity providers never enable an account again but make it anew, under the name they had given it: that is the
@@ -102,9 +105,7 @@ async fn come_back(
     }
     let change = changes(shape, owner, &current, &after, None);
     let mut response = changed(ask, tx, shape, projection, (found, None), change, name).await?;
-    if response.status() == StatusCode::OK {
-        *response.status_mut() = StatusCode::CREATED;
-    }
+    *response.status_mut() = StatusCode::CREATED;
     Ok(response)
 }
 

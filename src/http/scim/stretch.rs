@@ -1,0 +1,322 @@
+//! What a list is made of: stretches that follow each other. Where the indexes answer a filter whole and hold the order, the
+//! database counts and pages; anything else is decided and ordered by the evaluator over a bounded number of resources.
+//! Start with `plan`.
+
+use std::collections::HashMap;
+
+use super::ask::Ask;
+use super::narrow::{Narrowed, narrow};
+use super::{link, reply};
+use crate::model::entity;
+use crate::model::id::EntityId;
+use crate::model::kind::Kind;
+use crate::model::order::{Key, Mark};
+use crate::scim::error::Error;
+use crate::scim::filter::{self, Filter};
+use crate::scim::list::Query;
+use crate::scim::members::MEMBERS;
+use crate::scim::project::Projection;
+use crate::scim::schema::{Located, Shape};
+use crate::scim::{eval, render, sort};
+use crate::store::Read;
+use crate::store::filter::{Arrange, By, Cond};
+use crate::store::scim::{self as rows, Found, From};
+
+/// Resources that one request may read to decide a filter or an order.
+const SCAN: usize = 20_000;
+/// Resources that are read at once while scanning.
+const STEP: u64 = 500;
+
+/// The question put to one type.
+pub struct Part<'s> {
+    pub shape: &'s Shape,
+    pub projection: Projection,
+    filter: Option<Filter<'s>>,
+    narrowed: Narrowed,
+    sort: Option<Sort<'s>>,
+}
+
+struct Sort<'s> {
+    /// `None`: the type has no such attribute, so that its resources have no value.
+    place: Option<Located<'s>>,
+    descending: bool,
+}
+
+impl<'s> Part<'s> {
+    /// At the root a filter's name that one type does not know excludes that type, not the question; a name to sort by has
+    /// to be known to one of them.
+    pub fn all(shapes: &[&'s Shape], query: &Query) -> Result<Vec<Part<'s>>, Error> {
+        let mut parts = Vec::with_capacity(shapes.len());
+        let mut refused = None;
+        for shape in shapes {
+            match Part::of(shape, query) {
+                Ok(part) => parts.push(part),
+                Err(error @ Error::Sensitive(_)) => return Err(error),
+                Err(error) => refused = Some(error),
+            }
+        }
+        if let (Some(error), true) = (refused, parts.is_empty()) {
+            return Err(error);
+        }
+        if let Some(asked) = &query.sort {
+            let mut unknown = None;
+            for part in &mut parts {
+                let place = match sort::place(part.shape, &asked.by) {
+                    Ok(place) => Some(place),
+                    Err(error @ Error::Sensitive(_)) => return Err(error),
+                    Err(error) => {
+                        unknown = Some(error);
+                        None
+                    }
+                };
+                part.sort = Some(Sort { place, descending: asked.descending });
+            }
+            let known = parts.iter().any(|part| part.sort.as_ref().is_some_and(|sort| sort.place.is_some()));
+            if let (Some(error), false) = (unknown, known) {
+                return Err(error);
+            }
+        }
+        Ok(parts)
+    }
+
+    fn of(shape: &'s Shape, query: &Query) -> Result<Part<'s>, Error> {
+        let filter = query.filter.as_deref().map(|text| filter::parse(shape, text)).transpose()?;
+        let narrowed = narrow(shape.kind, filter.as_ref());
+        Ok(Part { shape, filter, narrowed, sort: None, projection: Projection::read(shape, query)? })
+    }
+
+    /// The column that the asked order is kept in.
+    fn column(&self) -> Option<Arrange> {
+        let Some(sort) = &self.sort else { return Some(Arrange::BY_ID) };
+        let place = sort.place.filter(|place| place.extension.is_none())?;
+        let by = match (self.shape.kind, place.attribute.name.as_str(), place.sub.map(|sub| sub.name.as_str())) {
+            (Kind::User, "userName", None) | (Kind::Group, "displayName", None) => By::Login,
+            (_, "id", None) => By::Id,
+            (_, "meta", Some("created")) => By::Created,
+            (_, "meta", Some("lastModified")) => By::Modified,
+            _ => return None,
+        };
+        Some(Arrange { by, descending: sort.descending })
+    }
+
+    /// Whether the filter or the order asks for memberships.
+    fn wants_links(&self) -> bool {
+        let name = if self.shape.kind == Kind::Group { MEMBERS } else { "groups" };
+        let sorted = self.sort.as_ref().and_then(|sort| sort.place);
+        self.filter.as_ref().is_some_and(|filter| mentions(filter, name)) || sorted.is_some_and(|place| is(place, name))
+    }
+}
+
+/// A resource of a list, and the part that it belongs to.
+#[derive(Debug, Clone)]
+pub struct Row {
+    pub part: usize,
+    pub found: Found,
+}
+
+/// Where the rows of a stretch begin.
+#[derive(Debug, Clone)]
+pub enum Begin {
+    Offset(u64),
+    Behind(Mark),
+}
+
+/// Resources of a list that follow each other.
+pub enum Stretch {
+    /// The database counts, orders and pages.
+    Selected { part: usize, cond: Cond, arrange: Arrange },
+    /// Decided and ordered already.
+    Gathered { places: Vec<Place>, descending: bool },
+}
+
+/// A resource that the filter means.
+pub struct Place {
+    part: usize,
+    mark: Mark,
+}
+
+/// The stretches of the list, in its order.
+pub async fn plan(read: &mut Read, ask: &Ask<'_>, parts: &[Part<'_>]) -> Result<Vec<Stretch>, Error> {
+    // Several types in one order have it of nobody but the evaluator.
+    if parts.len() > 1 && parts.iter().any(|part| part.sort.is_some()) {
+        let every: Vec<usize> = (0..parts.len()).collect();
+        return Ok(vec![gather(read, ask, parts, &every).await?]);
+    }
+    let mut stretches = Vec::with_capacity(parts.len());
+    for (at, part) in parts.iter().enumerate() {
+        match part.column().filter(|_| part.narrowed.exact) {
+            Some(arrange) => stretches.extend(selected(at, part, arrange)),
+            None => stretches.push(gather(read, ask, parts, &[at]).await?),
+        }
+    }
+    Ok(stretches)
+}
+
+/// Who has no login stands last, or first where the order descends.
+fn selected(at: usize, part: &Part<'_>, arrange: Arrange) -> Vec<Stretch> {
+    let cond = &part.narrowed.cond;
+    if arrange.by != By::Login {
+        return vec![Stretch::Selected { part: at, cond: cond.clone(), arrange }];
+    }
+    let of = |has: bool, by: By| {
+        let cond = Cond::All(vec![cond.clone(), Cond::HasLogin(has)]);
+        Stretch::Selected { part: at, cond, arrange: Arrange { by, ..arrange } }
+    };
+    let mut both = vec![of(true, By::Login), of(false, By::Id)];
+    if arrange.descending {
+        both.reverse();
+    }
+    both
+}
+
+/// The evaluator decides and orders; the indexes only spare it what cannot be meant.
+async fn gather(read: &mut Read, ask: &Ask<'_>, parts: &[Part<'_>], which: &[usize]) -> Result<Stretch, Error> {
+    let mut places = Vec::new();
+    let mut descending = false;
+    let mut looked = 0;
+    for (at, part) in which.iter().map(|at| (*at, &parts[*at])) {
+        descending = part.sort.as_ref().is_some_and(|sort| sort.descending);
+        scan(read, ask, (at, part), &mut looked, &mut places).await?;
+    }
+    places.sort_by(|a, b| a.mark.compare(&b.mark, descending));
+    Ok(Stretch::Gathered { places, descending })
+}
+
+async fn scan(
+    read: &mut Read,
+    ask: &Ask<'_>,
+    (at, part): (usize, &Part<'_>),
+    looked: &mut usize,
+    places: &mut Vec<Place>,
+) -> Result<(), Error> {
+    let sight = ask.sight(part.shape.kind);
+    let cond = &part.narrowed.cond;
+    let all = Projection::default();
+    let links = part.wants_links();
+    let by = part.sort.as_ref().and_then(|sort| sort.place);
+    let mut from = From::Offset(0);
+    loop {
+        let step = rows::page(read, &sight, cond, Arrange::BY_ID, &from, STEP).await.map_err(reply::failed)?;
+        *looked += step.len();
+        if *looked > SCAN {
+            return Err(Error::TooMany(format!(
+                "the question would have to look at more than {SCAN} resources; filter by userName, externalId, id, \
+                 emails.value or displayName, and sort by userName, id, meta.created or meta.lastModified"
+            )));
+        }
+        let Some(end) = step.last().map(|found| found.id) else { return Ok(()) };
+        from = From::Behind(Mark::of_id(end));
+        let full = step.len() as u64 == STEP;
+        let ids: Vec<EntityId> = step.iter().map(|found| found.id).collect();
+        let stored = if links {
+            link::stored(read, ask, part.shape, &all, step).await?
+        } else {
+            step.into_iter().map(|found| link::one(found, Vec::new())).collect()
+        };
+        for (id, stored) in ids.into_iter().zip(stored) {
+            let resource = render::value(part.shape, &ask.base, &stored)?;
+            if part.filter.as_ref().is_none_or(|filter| eval::matches(filter, &resource)) {
+                let key = by.and_then(|place| sort::key(place, &resource));
+                places.push(Place { part: at, mark: Mark { key, id } });
+            }
+        }
+        if !full {
+            return Ok(());
+        }
+    }
+}
+
+impl Stretch {
+    pub async fn count(&self, read: &mut Read, ask: &Ask<'_>, parts: &[Part<'_>]) -> Result<u64, Error> {
+        match self {
+            Stretch::Selected { part, cond, .. } => {
+                rows::count(read, &ask.sight(parts[*part].shape.kind), cond).await.map_err(reply::failed)
+            }
+            Stretch::Gathered { places, .. } => Ok(places.len() as u64),
+        }
+    }
+
+    /// At most `limit` of them.
+    pub async fn rows(
+        &self,
+        read: &mut Read,
+        ask: &Ask<'_>,
+        parts: &[Part<'_>],
+        begin: &Begin,
+        limit: u64,
+    ) -> Result<Vec<Row>, Error> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        match self {
+            Stretch::Selected { part, cond, arrange } => {
+                let from = match begin {
+                    Begin::Offset(offset) => From::Offset(*offset),
+                    Begin::Behind(mark) => From::Behind(mark.clone()),
+                };
+                let sight = ask.sight(parts[*part].shape.kind);
+                let found = rows::page(read, &sight, cond, *arrange, &from, limit).await.map_err(reply::failed)?;
+                Ok(found.into_iter().map(|found| Row { part: *part, found }).collect())
+            }
+            Stretch::Gathered { places, descending } => {
+                let first = match begin {
+                    Begin::Offset(offset) => usize::try_from(*offset).unwrap_or(usize::MAX),
+                    Begin::Behind(mark) => {
+                        places.partition_point(|place| place.mark.compare(mark, *descending).is_le())
+                    }
+                };
+                let chosen = places.get(first..).unwrap_or_default();
+                load(read, ask, parts, &chosen[..chosen.len().min(limit as usize)]).await
+            }
+        }
+    }
+
+    /// The place of one of its rows.
+    pub fn mark(&self, parts: &[Part<'_>], row: &Row) -> Result<Mark, Error> {
+        let found = &row.found;
+        match self {
+            Stretch::Selected { arrange, .. } => {
+                let key = match arrange.by {
+                    By::Id => None,
+                    By::Created => Some(Key::Time(found.created)),
+                    By::Modified => Some(Key::Time(found.modified)),
+                    By::Login => Some(Key::Text(login(parts[row.part].shape.kind, found).ok_or(Error::Internal)?)),
+                };
+                Ok(Mark { key, id: found.id })
+            }
+            Stretch::Gathered { places, .. } => {
+                let place = places.iter().find(|place| place.mark.id == found.id).ok_or(Error::Internal)?;
+                Ok(place.mark.clone())
+            }
+        }
+    }
+}
+
+/// The rows at these places, in their order.
+async fn load(read: &mut Read, ask: &Ask<'_>, parts: &[Part<'_>], places: &[Place]) -> Result<Vec<Row>, Error> {
+    let mut found = HashMap::with_capacity(places.len());
+    for (at, part) in parts.iter().enumerate() {
+        let ids: Vec<EntityId> = places.iter().filter(|place| place.part == at).map(|place| place.mark.id).collect();
+        for row in rows::of_ids(read, &ask.sight(part.shape.kind), &ids).await.map_err(reply::failed)? {
+            found.insert(row.id, Row { part: at, found: row });
+        }
+    }
+    Ok(places.iter().filter_map(|place| found.remove(&place.mark.id)).collect())
+}
+
+/// The column, made of the document once more.
+fn login(kind: Kind, found: &Found) -> Option<String> {
+    entity::login_key(kind, &serde_json::from_str(&found.doc).ok()?)
+}
+
+fn is(place: Located<'_>, name: &str) -> bool {
+    place.extension.is_none() && place.attribute.name == name
+}
+
+fn mentions(filter: &Filter<'_>, name: &str) -> bool {
+    match filter {
+        Filter::And(parts) | Filter::Or(parts) => parts.iter().any(|part| mentions(part, name)),
+        Filter::Not(inner) => mentions(inner, name),
+        Filter::Present(place) | Filter::Compare(place, ..) | Filter::Element(place, _) => is(*place, name),
+    }
+}

@@ -1,0 +1,365 @@
+//! Bulk requests (RFC 7644 §3.7), pure: what the operations are, which of them need others first, and what a `bulkId`
+//! stands for once its resource is there. Runs nothing. Start with `read`, then `order`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+
+use super::error::Error;
+use super::json::short;
+use super::message;
+
+/// Operations in one request, as the provider's configuration publishes it.
+pub const OPERATIONS: usize = 1000;
+
+/// What stands for a resource that this request makes: `bulkId:<name>`.
+const REFERENCE: &str = "bulkId:";
+/// Bytes of such a name.
+const NAME: usize = 256;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    Post,
+    Put,
+    Patch,
+    Delete,
+}
+
+#[derive(Debug, Clone)]
+pub struct Operation {
+    pub method: Method,
+    pub bulk_id: Option<String>,
+    /// The version that a change expects.
+    pub version: Option<String>,
+    pub path: String,
+    pub data: Map<String, Value>,
+}
+
+/// An operation as it was sent: a faulty one has its name still, so that the answer can say whose fault it is.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    pub method: String,
+    pub bulk_id: Option<String>,
+    pub operation: Result<Operation, Error>,
+}
+
+#[derive(Debug)]
+pub struct Request {
+    /// After so many failures nothing more is tried; `None`: everything is.
+    pub fail_on_errors: Option<u64>,
+    pub operations: Vec<Asked>,
+}
+
+pub fn read(body: &Map<String, Value>) -> Result<Request, Error> {
+    let list = member(body, "Operations");
+    let Some(Value::Array(list)) = list.filter(|list| list.as_array().is_none_or(|list| !list.is_empty())) else {
+        return Err(Error::InvalidSyntax("`Operations` is missing, empty or no list".to_owned()));
+    };
+    if list.len() > OPERATIONS {
+        return Err(Error::TooManyOperations(OPERATIONS));
+    }
+    let fail_on_errors = match member(body, "failOnErrors") {
+        None | Some(Value::Null) => None,
+        Some(value) => Some(value.as_u64().filter(|limit| *limit > 0).ok_or_else(|| {
+            Error::InvalidValue(format!(
+                "`failOnErrors` is {}; allowed: a whole number from 1",
+                short(&value.to_string())
+            ))
+        })?),
+    };
+    let mut operations: Vec<Asked> = list.iter().map(asked).collect();
+    let mut known = BTreeSet::new();
+    for asked in &mut operations {
+        if let Some(name) = &asked.bulk_id
+            && !known.insert(name.clone())
+        {
+            asked.operation = Err(Error::InvalidValue(format!("the bulkId `{}` stands twice", short(name))));
+        }
+    }
+    Ok(Request { fail_on_errors, operations })
+}
+
+fn asked(item: &Value) -> Asked {
+    let nothing = Map::new();
+    let map = item.as_object().unwrap_or(&nothing);
+    let text = |name: &str| member(map, name).and_then(Value::as_str);
+    Asked {
+        method: text("method").map(|method| short(&method.to_ascii_uppercase())).unwrap_or_default(),
+        bulk_id: text("bulkId").filter(|name| (1..=NAME).contains(&name.len())).map(str::to_owned),
+        operation: operation(map),
+    }
+}
+
+fn operation(map: &Map<String, Value>) -> Result<Operation, Error> {
+    let mut faults = Vec::new();
+    let mut text = |name: &str| match member(map, name) {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(_) => {
+            faults.push(format!("`{name}` expects a text"));
+            None
+        }
+    };
+    let (method, bulk_id, version, path) = (text("method"), text("bulkId"), text("version"), text("path"));
+    let method = match method.as_deref().map(str::to_ascii_uppercase).as_deref() {
+        Some("POST") => Some(Method::Post),
+        Some("PUT") => Some(Method::Put),
+        Some("PATCH") => Some(Method::Patch),
+        Some("DELETE") => Some(Method::Delete),
+        other => {
+            let found = short(other.unwrap_or_default());
+            faults.push(format!("`method` is `{found}`; allowed: POST, PUT, PATCH, DELETE"));
+            None
+        }
+    };
+    if path.as_deref().is_none_or(str::is_empty) {
+        faults.push("`path` is missing".to_owned());
+    }
+    match bulk_id.as_deref().map(str::len) {
+        None if method == Some(Method::Post) => faults.push("a POST needs a `bulkId`".to_owned()),
+        None | Some(1..=NAME) => {}
+        Some(_) => faults.push(format!("`bulkId` is empty or longer than {NAME} bytes")),
+    }
+    let data = match member(map, "data") {
+        Some(Value::Object(data)) => data.clone(),
+        None | Some(Value::Null) if method == Some(Method::Delete) => Map::new(),
+        _ => {
+            faults.push("`data` expects an object".to_owned());
+            Map::new()
+        }
+    };
+    match (method, path) {
+        (Some(method), Some(path)) if faults.is_empty() => Ok(Operation { method, bulk_id, version, path, data }),
+        _ => Err(Error::InvalidSyntax(faults.join("; "))),
+    }
+}
+
+fn member<'m>(map: &'m Map<String, Value>, wanted: &str) -> Option<&'m Value> {
+    map.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value)
+}
+
+impl Operation {
+    /// Names of other operations that this one speaks of.
+    fn needs(&self) -> BTreeSet<&str> {
+        let mut names = BTreeSet::new();
+        names.extend(self.path.rsplit('/').next().and_then(named));
+        self.data.values().for_each(|value| gather(value, &mut names));
+        names
+    }
+
+    /// With the ids in place of the names; fails for a name that has none.
+    pub fn resolved(&self, ids: &BTreeMap<String, String>) -> Result<Operation, Error> {
+        let id = |name: &str| {
+            ids.get(name).cloned().ok_or_else(|| {
+                Error::InvalidValue(format!(
+                    "`{REFERENCE}{}` stands for nothing: its POST failed or is missing",
+                    short(name)
+                ))
+            })
+        };
+        let mut operation = self.clone();
+        if let Some((before, last)) = self.path.rsplit_once('/')
+            && let Some(name) = named(last)
+        {
+            operation.path = format!("{before}/{}", id(name)?);
+        }
+        operation.data.values_mut().try_for_each(|value| put(value, &id))?;
+        Ok(operation)
+    }
+}
+
+fn named(text: &str) -> Option<&str> {
+    text.strip_prefix(REFERENCE)
+}
+
+fn gather<'v>(value: &'v Value, names: &mut BTreeSet<&'v str>) {
+    match value {
+        Value::String(text) => names.extend(named(text)),
+        Value::Array(items) => items.iter().for_each(|item| gather(item, names)),
+        Value::Object(map) => map.values().for_each(|item| gather(item, names)),
+        _ => {}
+    }
+}
+
+fn put(value: &mut Value, id: &impl Fn(&str) -> Result<String, Error>) -> Result<(), Error> {
+    match value {
+        Value::String(text) => {
+            if let Some(name) = named(text) {
+                *text = id(name)?;
+            }
+            Ok(())
+        }
+        Value::Array(items) => items.iter_mut().try_for_each(|item| put(item, id)),
+        Value::Object(map) => map.values_mut().try_for_each(|item| put(item, id)),
+        _ => Ok(()),
+    }
+}
+
+/// Places in the request, in the order in which they are to be run: as sent, but whatever is spoken of comes first.
+/// Those that speak of each other in a circle are refused (RFC 7644 §3.7.1).
+pub fn order(operations: &mut [Asked]) -> Vec<usize> {
+    let makers: BTreeMap<&str, usize> = operations
+        .iter()
+        .enumerate()
+        .filter_map(|(at, asked)| {
+            let operation = asked.operation.as_ref().ok()?;
+            (operation.method == Method::Post).then_some((operation.bulk_id.as_deref()?, at))
+        })
+        .collect();
+    let needs: Vec<Vec<usize>> = operations
+        .iter()
+        .map(|asked| {
+            let names = asked.operation.as_ref().map(Operation::needs).unwrap_or_default();
+            names.into_iter().filter_map(|name| makers.get(name).copied()).collect()
+        })
+        .collect();
+    let order = after_needs(&needs);
+    for at in circles(&needs, &order) {
+        let error = Error::Conflict("the operation and others speak of each other in a circle".to_owned());
+        operations[at].operation = Err(error);
+    }
+    order
+}
+
+/// Every place behind those it needs, as far as there is no circle. The stack is not the program's own: chains are long.
+fn after_needs(needs: &[Vec<usize>]) -> Vec<usize> {
+    let mut order = Vec::with_capacity(needs.len());
+    let mut seen = vec![false; needs.len()];
+    for start in 0..needs.len() {
+        let mut stack = if seen[start] { Vec::new() } else { vec![(start, 0)] };
+        seen[start] = true;
+        while let Some((at, looked)) = stack.pop() {
+            match needs[at].get(looked) {
+                Some(next) => {
+                    stack.push((at, looked + 1));
+                    if !std::mem::replace(&mut seen[*next], true) {
+                        stack.push((*next, 0));
+                    }
+                }
+                None => order.push(at),
+            }
+        }
+    }
+    order
+}
+
+/// The places that need themselves, directly or by others: components of more than one (Kosaraju).
+fn circles(needs: &[Vec<usize>], order: &[usize]) -> Vec<usize> {
+    let mut needed_by = vec![Vec::new(); needs.len()];
+    for (at, others) in needs.iter().enumerate() {
+        for other in others {
+            needed_by[*other].push(at);
+        }
+    }
+    let mut found = Vec::new();
+    let mut seen = vec![false; needs.len()];
+    for start in order.iter().rev().copied() {
+        let mut component = Vec::new();
+        let mut stack = vec![start];
+        while let Some(at) = stack.pop() {
+            if !std::mem::replace(&mut seen[at], true) {
+                component.push(at);
+                stack.extend(&needed_by[at]);
+            }
+        }
+        if component.len() > 1 || needs[start].contains(&start) {
+            found.extend(component);
+        }
+    }
+    found
+}
+
+/// The answer, of the operations that were run.
+pub fn response(operations: Vec<Value>) -> Value {
+    json!({"schemas": [message::BULK_RESPONSE], "Operations": operations})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn post(name: &str, needs: &[&str]) -> Value {
+        let members: Vec<Value> = needs.iter().map(|name| json!({"value": format!("bulkId:{name}")})).collect();
+        json!({"method": "post", "bulkId": name, "path": "/Groups", "data": {"displayName": name, "members": members}})
+    }
+
+    fn request(operations: &[Value]) -> Request {
+        read(json!({"Operations": operations}).as_object().unwrap()).unwrap()
+    }
+
+    fn names(operations: &[Value]) -> (String, String) {
+        let mut request = request(operations);
+        let order = order(&mut request.operations);
+        let name = |at: &usize| request.operations[*at].bulk_id.clone().unwrap_or_default();
+        let refused = (0..operations.len()).filter(|at| request.operations[*at].operation.is_err());
+        (order.iter().map(name).collect(), refused.map(|at| name(&at)).collect())
+    }
+
+    #[test]
+    fn what_is_spoken_of_comes_first_and_circles_are_refused() {
+        assert_eq!(names(&[post("a", &[]), post("b", &[])]).0, "ab");
+        assert_eq!(names(&[post("a", &["c"]), post("b", &["a"]), post("c", &[])]).0, "cab");
+        // e leads into the circle of b, c and d; f hangs on it: neither is part of it.
+        let all =
+            [post("e", &["f", "b"]), post("b", &["c"]), post("c", &["d"]), post("d", &["b", "f"]), post("f", &[])];
+        assert_eq!(names(&all).1, "bcd");
+        assert_eq!(names(&[post("a", &["a"])]).1, "a");
+        assert_eq!(names(&[post("a", &["nobody"])]), ("a".to_owned(), String::new()));
+    }
+
+    #[test]
+    fn what_lies_between_two_circles_is_in_none() {
+        let all = [post("a", &["b"]), post("b", &["a", "x"]), post("x", &["c"]), post("c", &["d"]), post("d", &["c"])];
+        assert_eq!(names(&all).1, "abcd");
+    }
+
+    #[test]
+    fn a_long_chain_is_no_deep_call() {
+        let mut all: Vec<Value> = (0..OPERATIONS - 1).map(|n| post(&n.to_string(), &[&(n + 1).to_string()])).collect();
+        all.push(post(&(OPERATIONS - 1).to_string(), &[]));
+        let mut request = request(&all);
+        let order = order(&mut request.operations);
+        assert_eq!(order, (0..OPERATIONS).rev().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn names_become_ids_wherever_they_stand() {
+        let patch = json!({"method": "PATCH", "path": "/Groups/bulkId:g", "version": "W/\"1\"", "data": {
+            "Operations": [{"op": "add", "path": "members", "value": [{"value": "bulkId:u"}, "bulkId:u"]}]}});
+        let request = request(&[patch]);
+        let operation = request.operations[0].operation.as_ref().unwrap();
+        let mut ids = BTreeMap::from([("u".to_owned(), "1".to_owned())]);
+        assert_eq!(operation.resolved(&ids).unwrap_err().scim_type(), Some("invalidValue"));
+        ids.insert("g".to_owned(), "2".to_owned());
+        let resolved = operation.resolved(&ids).unwrap();
+        assert_eq!(resolved.path, "/Groups/2");
+        assert_eq!(resolved.data["Operations"][0]["value"], json!([{"value": "1"}, "1"]));
+        assert_eq!(resolved.version.as_deref(), Some("W/\"1\""));
+    }
+
+    #[test]
+    fn every_fault_of_an_operation_is_named() {
+        let request = request(&[
+            json!({"method": "GET", "bulkId": 5, "data": []}),
+            json!({"method": "POST", "path": "/Users", "data": {}}),
+            json!("nonsense"),
+            post("a", &[]),
+            post("a", &[]),
+        ]);
+        let text = |at: usize| request.operations[at].operation.as_ref().unwrap_err().to_string();
+        for word in ["`bulkId` expects a text", "`method` is `GET`", "`path` is missing", "`data` expects an object"] {
+            assert!(text(0).contains(word), "{}", text(0));
+        }
+        assert!(text(1).contains("needs a `bulkId`") && text(2).contains("`method` is ``"));
+        assert!(request.operations[3].operation.is_ok() && text(4).contains("stands twice"));
+        for bad in [json!({}), json!({"Operations": []}), json!({"Operations": {}})] {
+            assert_eq!(read(bad.as_object().unwrap()).unwrap_err().scim_type(), Some("invalidSyntax"));
+        }
+        let many = vec![post("a", &[]); OPERATIONS + 1];
+        assert_eq!(read(json!({"operations": many}).as_object().unwrap()).unwrap_err().status(), 413);
+        for bad in [json!(0), json!(-1), json!("1"), json!(1.5)] {
+            let body = json!({"failOnErrors": bad, "Operations": [post("a", &[])]});
+            assert_eq!(read(body.as_object().unwrap()).unwrap_err().scim_type(), Some("invalidValue"));
+        }
+    }
+}
