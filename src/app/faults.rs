@@ -40,7 +40,7 @@ pub fn of(config: &Config) -> Vec<Fault> {
             faults.extend(refused.into_iter().map(told(&format!("sources.{name}."), None)));
         }
         faults.extend(unknown_targets(name, source, &vocabulary));
-        if matches!(source.body, Body::Scim | Body::Ldap(_)) {
+        if matches!(source.body, Body::Scim(_) | Body::Ldap(_)) {
             let lists = |sort| matches!(sort, Sort::Elements | Sort::Texts);
             faults.extend(unfit(&format!("sources.{name}.union"), source.policy.union.iter(), &vocabulary, lists));
         }
@@ -97,7 +97,7 @@ fn unknown_targets(name: &str, source: &Source, vocabulary: &Vocabulary) -> Vec<
                 look(*kind, map, &format!("sources.{name}.map.{kind}."), None);
             }
         }
-        Body::Scim | Body::Operator => {}
+        Body::Scim(_) | Body::Operator => {}
     }
     faults
 }

@@ -13,6 +13,7 @@ mod profile;
 pub mod push;
 pub mod read;
 pub mod schedule;
+mod scim;
 mod secret;
 pub mod server;
 pub mod source;
@@ -31,6 +32,7 @@ pub use server::{Log, Server, Store};
 pub use source::{Body, Source};
 
 use crate::model::catalogue::Catalogue;
+use crate::model::dialect::{Dialect, Preset};
 use crate::model::profile::Profiles;
 use crate::model::source::SourcePolicy;
 use fault::{Fault, Refused};
@@ -96,7 +98,7 @@ impl Config {
     }
 
     fn read(root: &Section<'_>) -> Config {
-        Config {
+        let config = Config {
             server: Server::read(&root.section("server")),
             store: Store::read(&root.section("store")),
             log: Log::read(&root.section("log")),
@@ -105,6 +107,19 @@ impl Config {
             profiles: profile::read(&root.section("profiles")),
             catalogue: catalogue(&root.section("licences")),
             sources: source::read_all(root),
+        };
+        config.meet(root);
+        config
+    }
+
+    /// What only sections together show: Okta takes no address with an underscore.
+    fn meet(&self, root: &Section<'_>) {
+        let url = self.server.public_url.as_str();
+        for name in self.sources.keys().filter(|name| self.dialect(name).preset == Some(Preset::Okta)) {
+            if url.contains('_') {
+                let allowed = "stands beside a server.public_url with `_`, which Okta does not call";
+                root.section("sources").section(name).section("scim").fault("preset", Some(url), allowed);
+            }
         }
     }
 
@@ -115,6 +130,14 @@ impl Config {
     /// What the engine must know of the sources.
     pub fn policies(&self) -> impl Iterator<Item = &Arc<SourcePolicy>> {
         self.sources.values().map(|source| &source.policy)
+    }
+
+    /// How the identity provider behind the source is spoken with.
+    pub fn dialect(&self, source: &str) -> Dialect {
+        match self.sources.get(source).map(|source| &source.body) {
+            Some(Body::Scim(dialect)) => *dialect,
+            _ => Dialect::default(),
+        }
     }
 
     pub fn policy(&self, source: &str) -> Option<&Arc<SourcePolicy>> {

@@ -11,6 +11,8 @@ use super::ldap::{self, Ldap};
 use super::push::Push;
 use super::read::{Document, Section};
 use super::schedule::Schedule;
+use super::scim;
+use crate::model::dialect::Dialect;
 use crate::model::fold;
 use crate::model::source::{Absence, Guard, MatchRule, SourceKind, SourcePolicy};
 use crate::model::time::Millis;
@@ -27,7 +29,7 @@ pub struct Source {
 /// How its records come in.
 #[derive(Debug, Clone)]
 pub enum Body {
-    Scim,
+    Scim(Dialect),
     Ldap(Box<Ldap>),
     Crm(Box<Crm>),
     Push(Push),
@@ -57,7 +59,7 @@ fn read(name: &str, section: &Section<'_>) -> Source {
         section.fault("kind", Some(kind.as_str()), "the source named operator, and no other, is of kind operator");
     }
     let body = match kind {
-        SourceKind::Scim => Body::Scim,
+        SourceKind::Scim => Body::Scim(scim::read(section)),
         SourceKind::Ldap => Body::Ldap(Box::new(ldap::read(section))),
         // After a fault the placeholder is never seen.
         SourceKind::Crm => Crm::read(section).map_or(Body::Operator, |crm| Body::Crm(Box::new(crm))),
@@ -95,6 +97,7 @@ fn of_no_kind(name: &str, section: &Section<'_>) -> Source {
     ldap::read(&blank);
     Crm::read(&blank);
     Push::read(&blank);
+    scim::read(&blank);
     section.knows_like(&blank);
     Source { policy: Arc::new(policy), schedule: None, body: Body::Operator }
 }

@@ -8,6 +8,7 @@ pub mod error;
 pub mod layers;
 pub mod login;
 pub mod pages;
+pub mod password;
 pub mod scim;
 pub mod server;
 pub mod state;

@@ -4,6 +4,7 @@
 pub mod catalogue;
 pub mod change;
 pub mod desired;
+pub mod dialect;
 pub mod document;
 pub mod entity;
 pub mod fold;

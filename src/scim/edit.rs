@@ -92,7 +92,8 @@ pub fn set(
         }
         (filter, sub) => {
             let whole = Located { sub: None, ..place };
-            let chosen = choose(items, filter, &whole.shown())?;
+            let makes = add || !notes.dialect.is_strict();
+            let chosen = choose(items, filter, makes, &whole.shown())?;
             for index in &chosen {
                 fill(object(&mut items[*index]), attribute, sub, given, &at, notes);
             }
@@ -120,8 +121,8 @@ fn append(items: &mut Vec<Value>, new: Vec<Value>) -> Vec<usize> {
     fresh
 }
 
-/// The elements that are meant: those that match, or a new one made of the filter's `eq` terms.
-fn choose(items: &mut Vec<Value>, filter: Option<&Filter<'_>>, at: &str) -> Result<Vec<usize>, Error> {
+/// The elements that are meant: those that match, or a new one made of the filter's `eq` terms where that `makes` sense.
+fn choose(items: &mut Vec<Value>, filter: Option<&Filter<'_>>, makes: bool, at: &str) -> Result<Vec<usize>, Error> {
     let Some(filter) = filter else {
         if items.is_empty() {
             items.push(Value::Object(Map::new()));
@@ -134,7 +135,7 @@ fn choose(items: &mut Vec<Value>, filter: Option<&Filter<'_>>, at: &str) -> Resu
     if !found.is_empty() {
         return Ok(found);
     }
-    let terms = equalities(filter).ok_or_else(|| {
+    let terms = equalities(filter).filter(|_| makes).ok_or_else(|| {
         Error::NoTarget(format!("no value of `{at}` matches, and the filter does not say what to make"))
     })?;
     let element: Map<String, Value> =
@@ -187,7 +188,7 @@ fn lay(into: &mut Map<String, Value>, attribute: &Attribute, given: &Map<String,
                 put(into, sub, resource::value(sub, value, &format!("{at}.{}", sub.name), notes));
             }
             Some(_) => {}
-            None => notes.ignored.push(format!("{at}.{}", super::json::short(key))),
+            None => notes.unknown(format!("{at}.{}", super::json::short(key))),
         }
     }
 }

@@ -120,6 +120,7 @@ mod tests {
     use super::super::filter::parse;
     use super::super::registry::Registries;
     use super::*;
+    use crate::model::dialect::Mode;
     use crate::model::entity::urn;
     use crate::model::kind::Realm;
 
@@ -162,7 +163,7 @@ mod tests {
             ("name pr and not (nickName pr)", true),
             ("active eq true", true),
         ] {
-            assert_eq!(matches(&parse(shape, text).unwrap(), eva), wanted, "{text}");
+            assert_eq!(matches(&parse(shape, text, Mode::Tolerant).unwrap(), eva), wanted, "{text}");
         }
     }
 }

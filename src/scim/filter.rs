@@ -9,6 +9,7 @@ use super::json::short;
 use super::lexer::{Token, tokens};
 use super::resource::boolean;
 use super::schema::{Attribute, Located, Shape, Type};
+use crate::model::dialect::Mode;
 use crate::model::fold;
 use crate::model::time::Millis;
 
@@ -67,17 +68,17 @@ impl Literal {
 }
 
 /// Parses the filter of a list.
-pub fn parse<'s>(shape: &'s Shape, text: &str) -> Result<Filter<'s>, Error> {
+pub fn parse<'s>(shape: &'s Shape, text: &str, mode: Mode) -> Result<Filter<'s>, Error> {
     let scope = Scope::Resource(shape);
-    let mut parser = Parser { tokens: tokens(text)?.into_iter().peekable(), terms: 0 };
+    let mut parser = Parser { tokens: tokens(text)?.into_iter().peekable(), terms: 0, mode };
     let filter = parser.or(&scope, DEPTH)?;
     parser.end()?;
     Ok(filter)
 }
 
 /// Parses what stands in the brackets of a path: `type eq "work"`.
-pub fn parse_element<'s>(attribute: &'s Attribute, text: &str) -> Result<Filter<'s>, Error> {
-    let mut parser = Parser { tokens: tokens(text)?.into_iter().peekable(), terms: 0 };
+pub fn parse_element<'s>(attribute: &'s Attribute, text: &str, mode: Mode) -> Result<Filter<'s>, Error> {
+    let mut parser = Parser { tokens: tokens(text)?.into_iter().peekable(), terms: 0, mode };
     let filter = parser.or(&Scope::Element(attribute), DEPTH)?;
     parser.end()?;
     Ok(filter)
@@ -109,6 +110,7 @@ impl<'s> Scope<'s> {
 struct Parser {
     tokens: std::iter::Peekable<std::vec::IntoIter<Token>>,
     terms: usize,
+    mode: Mode,
 }
 
 impl Parser {
@@ -177,6 +179,7 @@ impl Parser {
         }
         if let Some(Token::Word(word)) = self.tokens.peek()
             && let Some(sub) = word.strip_prefix('.')
+            && self.mode == Mode::Tolerant
         {
             let sub = scope.find(sub)?;
             self.tokens.next();
@@ -218,6 +221,9 @@ impl Parser {
             Some(Token::Word(word)) => Given::Word(word),
             other => return Err(unexpected(other.as_ref(), "a value")),
         };
+        if self.mode == Mode::Strict {
+            given.as_written(place)?;
+        }
         let literal = literal(place, op, given)?;
         Ok(Filter::Compare(place, op, literal))
     }
@@ -260,6 +266,22 @@ fn unexpected(found: Option<&Token>, expected: &str) -> Error {
 enum Given {
     Text(String),
     Word(String),
+}
+
+impl Given {
+    /// Refuses what only tolerance understands: texts without quotes, and true, false and numbers with them.
+    fn as_written(&self, place: Located<'_>) -> Result<(), Error> {
+        let bare = matches!(place.leaf().kind, Type::Boolean | Type::Integer | Type::Decimal);
+        match self {
+            Given::Text(_) if bare => {
+                Err(Error::InvalidFilter(format!("`{}` is compared with a value in quotes", place.shown())))
+            }
+            Given::Word(word) if !bare && !word.eq_ignore_ascii_case("null") => {
+                Err(Error::InvalidFilter(format!("`{}` is compared with a value without quotes", place.shown())))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The literal in the type of the attribute. Texts for booleans and numbers are taken (`primary eq "True"`), and so are
@@ -333,7 +355,7 @@ mod tests {
     fn refused(text: &str) -> Error {
         let all = Registries::embedded().unwrap();
         let shape = all.of_realm(Some(Realm::Agent)).at("Users").unwrap();
-        parse(shape, text).map(|_| ()).expect_err(text)
+        parse(shape, text, Mode::Tolerant).map(|_| ()).expect_err(text)
     }
 
     #[test]

@@ -32,4 +32,13 @@ pub mod message {
     pub const PATCH: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
     pub const BULK_REQUEST: &str = "urn:ietf:params:scim:api:messages:2.0:BulkRequest";
     pub const BULK_RESPONSE: &str = "urn:ietf:params:scim:api:messages:2.0:BulkResponse";
+
+    /// That the body says it is this message, where clients must say so.
+    pub fn demanded(body: &serde_json::Map<String, serde_json::Value>, urn: &str) -> Result<(), super::error::Error> {
+        let said = body.get("schemas").and_then(serde_json::Value::as_array);
+        if said.is_some_and(|urns| urns.iter().any(|said| said == urn)) {
+            return Ok(());
+        }
+        Err(super::error::Error::InvalidSyntax(format!("`schemas` must be a list that holds {urn}")))
+    }
 }

@@ -12,9 +12,11 @@ use super::eval;
 use super::filter::{Filter, Op as Compare};
 use super::json::short;
 use super::members::{self, Changes, MEMBERS};
+use super::message;
 use super::path::{self, Path};
 use super::resource::{self, Notes};
 use super::schema::{Located, Shape};
+use crate::model::dialect::{Dialect, Mode};
 use crate::model::document::Document;
 use crate::model::kind::Kind;
 
@@ -45,23 +47,27 @@ pub struct Patched {
 }
 
 /// The operations of a request body.
-pub fn operations(body: &Map<String, Value>) -> Result<Vec<Operation>, Error> {
+pub fn operations(body: &Map<String, Value>, mode: Mode) -> Result<Vec<Operation>, Error> {
+    if mode == Mode::Strict {
+        message::demanded(body, message::PATCH)?;
+    }
     let list = body.iter().find(|(name, _)| name.eq_ignore_ascii_case("Operations")).map(|(_, value)| value);
     let Some(Value::Array(list)) = list else {
         return Err(Error::InvalidSyntax("`Operations` is missing or is no list".to_owned()));
     };
     match list.len() {
         0 => Err(Error::InvalidSyntax("`Operations` is empty".to_owned())),
-        1..=OPERATIONS => list.iter().map(operation).collect(),
+        1..=OPERATIONS => list.iter().map(|item| operation(item, mode)).collect(),
         _ => Err(Error::TooMany(format!("more than {OPERATIONS} operations in one request"))),
     }
 }
 
-fn operation(item: &Value) -> Result<Operation, Error> {
+fn operation(item: &Value, mode: Mode) -> Result<Operation, Error> {
     let map = item.as_object().ok_or_else(|| Error::InvalidSyntax("an operation is no object".to_owned()))?;
     let member = |wanted: &str| map.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value);
     let word = member("op").and_then(Value::as_str).unwrap_or_default();
-    let op = match word.to_ascii_lowercase().as_str() {
+    let said = if mode == Mode::Strict { word.to_owned() } else { word.to_ascii_lowercase() };
+    let op = match said.as_str() {
         "add" => Op::Add,
         "replace" => Op::Replace,
         "remove" => Op::Remove,
@@ -69,7 +75,7 @@ fn operation(item: &Value) -> Result<Operation, Error> {
     };
     let path = match member("path") {
         None | Some(Value::Null) => None,
-        Some(Value::String(path)) if path.trim().is_empty() => None,
+        Some(Value::String(path)) if path.trim().is_empty() && mode == Mode::Tolerant => None,
         Some(Value::String(path)) => Some(path.trim().to_owned()),
         Some(_) => return Err(Error::InvalidPath("`path` is no text".to_owned())),
     };
@@ -80,9 +86,28 @@ fn operation(item: &Value) -> Result<Operation, Error> {
 pub fn needs_members(shape: &Shape, operations: &[Operation]) -> bool {
     shape.kind == Kind::Group
         && operations.iter().filter_map(|operation| operation.path.as_deref()).any(|text| {
-            matches!(path::parse(shape, text), Ok(Path::Attribute { place, filter: Some(filter) })
+            matches!(path::parse(shape, text, Mode::Tolerant), Ok(Path::Attribute { place, filter: Some(filter) })
                 if place.attribute.name == MEMBERS && ids(&filter).is_none())
         })
+}
+
+/// The password that the operations set, looked for before there is a document to apply them to.
+pub fn password(shape: &Shape, operations: &[Operation], dialect: Dialect) -> Option<SecretString> {
+    let mut notes = Notes::of(dialect);
+    let mut found = None;
+    for operation in operations.iter().filter(|operation| operation.op != Op::Remove) {
+        let pairs: Vec<(&str, &Value)> = match (&operation.path, &operation.value) {
+            (Some(path), Some(value)) => vec![(path, value)],
+            (None, Some(Value::Object(map))) => map.iter().map(|(name, value)| (name.as_str(), value)).collect(),
+            _ => continue,
+        };
+        for (name, value) in pairs {
+            if let Some(place) = shape.attribute(name).filter(Located::secret) {
+                found = resource::secret(place.attribute, value, &mut notes);
+            }
+        }
+    }
+    found
 }
 
 /// Applies the operations in order. `id` is that of the resource; `present` are its members where `needs_members`.
@@ -92,9 +117,10 @@ pub fn apply(
     current: &Document,
     operations: &[Operation],
     present: &[Map<String, Value>],
+    dialect: Dialect,
 ) -> Result<Patched, Error> {
     let patched = Patched { document: current.clone(), ..Patched::default() };
-    let mut work = Work { shape, id, current, present, patched, notes: Notes::default() };
+    let mut work = Work { shape, id, current, present, patched, notes: Notes::of(dialect) };
     for operation in operations {
         match &operation.path {
             None => work.pathless(operation)?,
@@ -122,7 +148,9 @@ impl<'s> Work<'s> {
         }
         match &operation.value {
             Some(Value::Object(map)) => self.each(operation.op, map, ""),
-            Some(Value::String(text)) => self.each(operation.op, &super::json::object(text.as_bytes())?, ""),
+            Some(Value::String(text)) if !self.notes.dialect.is_strict() => {
+                self.each(operation.op, &super::json::object(text.as_bytes())?, "")
+            }
             _ => Err(Error::InvalidValue("without a `path`, `value` must be an object of attributes".to_owned())),
         }
     }
@@ -130,7 +158,11 @@ impl<'s> Work<'s> {
     fn each(&mut self, op: Op, map: &Map<String, Value>, prefix: &str) -> Result<(), Error> {
         for (key, value) in map {
             let name = format!("{prefix}{key}");
-            match path::parse(self.shape, &name) {
+            if self.notes.dialect.is_strict() && self.is_path(key) {
+                self.notes.faults.push(format!("`{}` is a path where a name is expected", short(&name)));
+                continue;
+            }
+            match path::parse(self.shape, &name, self.notes.dialect.mode) {
                 Ok(Path::Attribute { place, filter }) => {
                     if !self.echo(place, value)? {
                         self.change(place, filter.as_ref(), op, Some(value))?;
@@ -146,10 +178,15 @@ impl<'s> Work<'s> {
                         self.each(op, inner, "")?;
                     }
                 }
-                Err(_) => self.notes.ignored.push(short(&name)),
+                Err(_) => self.notes.unknown(short(&name)),
             }
         }
         Ok(())
+    }
+
+    /// Whether a key says more than the name of an attribute or a schema.
+    fn is_path(&self, key: &str) -> bool {
+        key.contains(['.', ':', '[']) && self.shape.extension(key).is_none() && !self.shape.is_core(key)
     }
 
     /// A client that puts back what it read repeats attributes that it cannot write: true if this is such an echo.
@@ -167,7 +204,7 @@ impl<'s> Work<'s> {
     }
 
     fn at(&mut self, text: &str, op: Op, value: Option<&Value>) -> Result<(), Error> {
-        match path::parse(self.shape, text)? {
+        match path::parse(self.shape, text, self.notes.dialect.mode)? {
             Path::Attribute { place, filter } => self.change(place, filter.as_ref(), op, value),
             Path::Extension(extension) => match (op, value) {
                 (Op::Remove, _) => {
@@ -233,6 +270,9 @@ impl<'s> Work<'s> {
                 return Err(Error::InvalidValue(
                     "`members` to remove are a list; without `value` all are removed".to_owned(),
                 ));
+            }
+            (None, Op::Remove, Some(_)) if self.notes.dialect.is_strict() => {
+                return Err(Error::InvalidValue("a removal has a `path` and no `value`".to_owned()));
             }
             (None, Op::Remove, Some(value)) => {
                 members::read(value)?.iter().for_each(|member| changes.remove(&member.value));

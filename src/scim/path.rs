@@ -5,6 +5,7 @@ use super::error::Error;
 use super::filter::{self, Filter};
 use super::json::short;
 use super::schema::{Located, Place, Schema, Shape, Type};
+use crate::model::dialect::Mode;
 
 #[derive(Debug, Clone)]
 pub enum Path<'s> {
@@ -16,7 +17,7 @@ pub enum Path<'s> {
     },
 }
 
-pub fn parse<'s>(shape: &'s Shape, text: &str) -> Result<Path<'s>, Error> {
+pub fn parse<'s>(shape: &'s Shape, text: &str, mode: Mode) -> Result<Path<'s>, Error> {
     let unknown = || Error::InvalidPath(format!("`{}` names no attribute of {}", short(text), shape.name));
     let Some((name, inner, rest)) = brackets(text)? else {
         return Ok(match shape.locate(text).ok_or_else(unknown)? {
@@ -28,7 +29,7 @@ pub fn parse<'s>(shape: &'s Shape, text: &str) -> Result<Path<'s>, Error> {
     if place.sub.is_some() || place.attribute.kind != Type::Complex || !place.attribute.multi_valued {
         return Err(Error::InvalidPath(format!("`{}` is no list and takes no filter", place.shown())));
     }
-    let filter = filter::parse_element(place.attribute, inner)?;
+    let filter = filter::parse_element(place.attribute, inner, mode)?;
     if !rest.is_empty() {
         let sub = rest.strip_prefix('.').and_then(|sub| place.attribute.sub(sub)).ok_or_else(unknown)?;
         place.sub = Some(sub);
@@ -72,7 +73,7 @@ mod tests {
             "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager",
             "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User",
         ] {
-            assert!(parse(shape, good).is_ok(), "{good}");
+            assert!(parse(shape, good, Mode::Tolerant).is_ok(), "{good}");
         }
         for (bad, kind) in [
             ("nonsense", "invalidPath"),
@@ -83,7 +84,7 @@ mod tests {
             ("emails[nonsense eq 1]", "invalidFilter"),
             ("emails[]", "invalidFilter"),
         ] {
-            assert_eq!(parse(shape, bad).unwrap_err().scim_type(), Some(kind), "{bad}");
+            assert_eq!(parse(shape, bad, Mode::Strict).unwrap_err().scim_type(), Some(kind), "{bad}");
         }
     }
 }

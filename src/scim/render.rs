@@ -38,7 +38,8 @@ pub struct Link {
     pub display: Option<String>,
     /// `None`: nothing of that id exists for the one who asks.
     pub kind: Option<Kind>,
-    /// The type that the client gave along, shown as long as nothing better is known.
+    /// Of a member the type that the client gave along, shown as long as nothing better is known; of a group whether it is
+    /// one directly.
     pub said: Option<String>,
 }
 
@@ -191,7 +192,7 @@ fn members(base: &str, links: &[Link]) -> Vec<Value> {
 }
 
 fn groups(base: &str, links: &[Link]) -> Vec<Value> {
-    let group = |link: &Link| json!({"value": link.id, "$ref": format!("{base}/Groups/{}", link.id), "display": link.display, "type": "direct"});
+    let group = |link: &Link| json!({"value": link.id, "$ref": format!("{base}/Groups/{}", link.id), "display": link.display, "type": link.said.as_deref().unwrap_or("direct")});
     links.iter().map(group).collect()
 }
 

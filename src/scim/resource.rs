@@ -12,6 +12,7 @@ use super::error::Error;
 use super::json::short;
 use super::members::{self, MEMBERS, Member};
 use super::schema::{Attribute, Mutability, Shape, Type};
+use crate::model::dialect::{Dialect, UnknownAttributes};
 use crate::model::document::Document;
 use crate::model::kind::Kind;
 use crate::model::time::Millis;
@@ -38,11 +39,24 @@ pub struct Incoming {
 /// What was found wrong, and what was left out, while reading.
 #[derive(Debug, Default)]
 pub struct Notes {
+    pub dialect: Dialect,
     pub faults: Vec<String>,
     pub ignored: Vec<String>,
 }
 
 impl Notes {
+    pub fn of(dialect: Dialect) -> Notes {
+        Notes { dialect, ..Notes::default() }
+    }
+
+    /// A name that no schema has.
+    pub fn unknown(&mut self, name: String) {
+        match self.dialect.unknown_attributes {
+            UnknownAttributes::Ignore => self.ignored.push(name),
+            UnknownAttributes::Reject => self.fault(&name, "is in no schema"),
+        }
+    }
+
     fn fault(&mut self, at: &str, what: impl std::fmt::Display) {
         self.faults.push(format!("`{at}` {what}"));
     }
@@ -54,9 +68,11 @@ impl Notes {
 }
 
 /// Reads the body of a POST or PUT. What is required must be there.
-pub fn read(shape: &Shape, body: &Map<String, Value>) -> Result<Incoming, Error> {
+pub fn read(shape: &Shape, body: &Map<String, Value>, dialect: Dialect) -> Result<Incoming, Error> {
     let mut incoming = Incoming::default();
-    let mut notes = Notes::default();
+    let mut notes = Notes::of(dialect);
+    let schemas = body.iter().find(|(key, _)| key.eq_ignore_ascii_case("schemas"));
+    schemas_said(shape, schemas.map(|(_, given)| given), &mut notes);
     top(shape, body, &mut incoming, &mut notes)?;
     notes.faults.extend(missing(shape, &incoming.attributes).into_iter().map(|name| format!("`{name}` is required")));
     notes.result()?;
@@ -67,9 +83,7 @@ pub fn read(shape: &Shape, body: &Map<String, Value>) -> Result<Incoming, Error>
 fn top(shape: &Shape, body: &Map<String, Value>, out: &mut Incoming, notes: &mut Notes) -> Result<(), Error> {
     for (key, given) in body {
         if key.eq_ignore_ascii_case("schemas") {
-            if !matches!(given, Value::Array(_) | Value::Null | Value::String(_)) {
-                notes.fault("schemas", "expects a list of URNs");
-            }
+            // Judged before.
         } else if shape.is_core(key) {
             if let Value::Object(inner) = given {
                 top(shape, inner, out, notes)?;
@@ -93,10 +107,34 @@ fn top(shape: &Shape, body: &Map<String, Value>, out: &mut Incoming, notes: &mut
                 once(&mut out.attributes, &attribute.name, read, notes);
             }
         } else {
-            notes.ignored.push(short(key));
+            notes.unknown(short(key));
         }
     }
     Ok(())
+}
+
+/// What the body says of its own schemas. Clients name old ones and forget them: what matters is what stands in the body.
+fn schemas_said(shape: &Shape, given: Option<&Value>, notes: &mut Notes) {
+    let one = std::slice::from_ref(given.unwrap_or(&Value::Null));
+    let urns = match given {
+        Some(Value::Array(urns)) => urns.as_slice(),
+        Some(Value::String(_)) if !notes.dialect.is_strict() => one,
+        None | Some(Value::Null) if !notes.dialect.is_strict() => return,
+        _ => return notes.fault("schemas", "expects a list of URNs"),
+    };
+    let texts: Vec<&str> = urns.iter().filter_map(Value::as_str).collect();
+    if texts.len() < urns.len() {
+        return notes.fault("schemas", "expects a list of URNs");
+    }
+    if notes.dialect.is_strict() {
+        let known = |urn: &&str| shape.is_core(urn) || shape.extensions.iter().any(|schema| schema.id == **urn);
+        if !texts.iter().any(|urn| shape.is_core(urn)) {
+            notes.fault("schemas", format!("lacks {}", shape.core.id));
+        }
+        for urn in texts.iter().filter(|urn| !known(urn)) {
+            notes.fault("schemas", format!("names {}, which is no schema of {}", short(urn), shape.name));
+        }
+    }
 }
 
 /// Two spellings of one name are two values of one thing: refused.
@@ -132,7 +170,7 @@ fn object(
     let mut out = Map::new();
     for (key, inner) in given {
         let Some(attribute) = attributes.iter().find(|attribute| attribute.name.eq_ignore_ascii_case(key)) else {
-            notes.ignored.push(format!("{at}{joint}{}", short(key)));
+            notes.unknown(format!("{at}{joint}{}", short(key)));
             continue;
         };
         if attribute.writable() {
@@ -146,12 +184,19 @@ fn object(
 /// One attribute's value, checked. `None`: unassigned (or wrong, which `notes` then says).
 pub fn value(attribute: &Attribute, given: &Value, at: &str, notes: &mut Notes) -> Option<Value> {
     if !attribute.multi_valued {
-        return single(attribute, given, at, notes);
+        // Entra sends a manager as a list of one.
+        return match given {
+            Value::Array(items) if items.len() == 1 && !notes.dialect.is_strict() => {
+                single(attribute, &items[0], at, notes)
+            }
+            given => single(attribute, given, at, notes),
+        };
     }
     let one = std::slice::from_ref(given);
     let items = match given {
         Value::Null => return None,
         Value::Array(items) => items.as_slice(),
+        _ if notes.dialect.is_strict() => return expected(at, "a list", given, notes),
         _ => one,
     };
     if items.len() > VALUES {
@@ -207,13 +252,14 @@ pub fn is_primary(item: &Value) -> bool {
 }
 
 fn single(attribute: &Attribute, given: &Value, at: &str, notes: &mut Notes) -> Option<Value> {
+    let tolerant = !notes.dialect.is_strict();
     match (attribute.kind, given) {
         (_, Value::Null) => None,
         (Type::Complex, Value::Object(inner)) => {
             object(&attribute.sub_attributes, inner, at, '.', notes).map(Value::Object)
         }
-        (Type::Complex, Value::String(text)) => plain_text(attribute, text, at, notes),
-        (Type::Boolean, Value::String(text)) => match boolean(text) {
+        (Type::Complex, Value::String(text)) if tolerant => plain_text(attribute, text, at, notes),
+        (Type::Boolean, Value::String(text)) if tolerant => match boolean(text) {
             Some(on) => Some(Value::Bool(on)),
             None => expected(at, "true or false", given, notes),
         },
@@ -353,7 +399,7 @@ mod tests {
 
     fn read_user(body: Value) -> Result<Incoming, Error> {
         let all = Registries::embedded().unwrap();
-        read(all.of_realm(Some(Realm::Agent)).at("Users").unwrap(), &map(body))
+        read(all.of_realm(Some(Realm::Agent)).at("Users").unwrap(), &map(body), Dialect::default())
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Conditions on entities -> WHERE. A tree of what the indexes can answer; a caller that needs more narrows with it and
 //! decides itself. Texts are literals of this file, everything else is bound: what comes from outside is never SQL.
 
-use super::scim::Sight;
+use super::scim::{Sight, seen};
 use super::sql::Text;
 use super::value::Value;
 use crate::model::desired::Ref;
 use crate::model::id::EntityId;
-use crate::model::kind::{Realm, Rel};
+use crate::model::kind::{Kind, Realm, Rel};
 use crate::model::order::{Key, Mark};
 use crate::model::time::Millis;
 
@@ -152,11 +152,17 @@ pub fn condition<'t>(text: &'t mut Text, cond: &Cond, sight: &Sight<'_>) -> &'t 
             .push(" AND m.target = ")
             .bind(Ref::Id(*id).stored())
             .push("))"),
-        Cond::MemberOf(id) => text
-            // Literal, as in the index `edge_member`.
-            .push("e.id IN (SELECT m.to_id FROM edge m WHERE m.rel = 'member' AND m.from_id = ")
-            .bind(*id)
-            .push(")"),
+        Cond::MemberOf(id) => {
+            let groups = sight.of(Kind::Group);
+            // Literals, as in the index `edge_member`. Downwards through groups that exist for the source.
+            text.push("e.id IN (WITH RECURSIVE down(id) AS (SELECT g.id FROM entity g WHERE g.id = ")
+                .bind(*id)
+                .push(" AND ");
+            seen(text, &groups, "g");
+            text.push(" UNION SELECT m.to_id FROM down JOIN entity g ON g.id = down.id JOIN edge m ON m.rel = 'member' AND m.from_id = g.id WHERE ");
+            seen(text, &groups, "g");
+            text.push(") SELECT id FROM down)")
+        }
         Cond::Active(on) => text.push("e.active = ").bind(*on),
         Cond::Created(order, at) => text.push("e.created").push(order.sql()).bind(*at),
         Cond::Modified(order, at) => text.push("e.modified").push(order.sql()).bind(*at),

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use super::db::{Error, Session, Tx};
 use super::filter::{Arrange, Cond, condition};
 use super::sql::{self, Text};
-use super::value::Row;
+use super::value::{Row, values};
 use crate::model::entity::{Assertion, Entity, State};
 use crate::model::id::EntityId;
 use crate::model::kind::{Kind, Realm, Rel};
@@ -73,24 +73,21 @@ fn select(sight: &Sight<'_>, what: &'static str) -> Text {
             .push(" AND NOT a.ended LIMIT 1)");
     }
     statement.push(" FROM entity e WHERE ");
-    seen(&mut statement, sight);
+    seen(&mut statement, sight, "e");
     statement
 }
 
-/// The condition that `e` exists for the source.
-fn seen(statement: &mut Text, sight: &Sight<'_>) {
-    statement
-        .push("e.kind = ")
-        .bind(sight.kind)
-        .push(" AND e.realm = ")
-        .bind(sight.realm.map_or("", Realm::as_str))
-        .push(" AND e.state <> 'tombstone' AND ");
-    if sight.own_only {
-        statement.push("EXISTS (SELECT 1 FROM assertion h WHERE h.entity_id = e.id AND NOT h.ended AND h.source = ");
-    } else {
-        statement.push("NOT EXISTS (SELECT 1 FROM assertion h WHERE h.entity_id = e.id AND h.ended AND h.source = ");
+/// The condition that the entity with this alias exists for the source.
+pub(super) fn seen(statement: &mut Text, sight: &Sight<'_>, e: &'static str) {
+    statement.push(e).push(".kind = ").bind(sight.kind);
+    statement.push(" AND ").push(e).push(".realm = ").bind(sight.realm.map_or("", Realm::as_str));
+    statement.push(" AND ").push(e).push(".state <> 'tombstone' AND ");
+    if !sight.own_only {
+        statement.push("NOT ");
     }
-    statement.bind(sight.source).push(")");
+    statement.push("EXISTS (SELECT 1 FROM assertion h WHERE h.entity_id = ").push(e).push(".id AND ");
+    statement.push(if sight.own_only { "NOT h.ended" } else { "h.ended" });
+    statement.push(" AND h.source = ").bind(sight.source).push(")");
 }
 
 /// One resource, if it exists for the source.
@@ -213,9 +210,9 @@ pub async fn members(
     for groups in groups.chunks(sql::MOST) {
         let mut statement = Text::default();
         statement.push("SELECT m.from_id, e.id, m.target, m.attributes, e.kind FROM edge m LEFT JOIN entity e ON e.id = m.to_id AND ((");
-        seen(&mut statement, &sight.of(Kind::User));
+        seen(&mut statement, &sight.of(Kind::User), "e");
         statement.push(") OR (");
-        seen(&mut statement, &sight.of(Kind::Group));
+        seen(&mut statement, &sight.of(Kind::Group), "e");
         statement.push(")) WHERE m.rel = ").bind(Rel::Member).push(" AND m.from_id IN ");
         statement.list(groups.iter().copied());
         statement
@@ -250,29 +247,51 @@ fn member(row: &Row) -> Result<Member, Error> {
     Ok(Member { group: row.parse(0)?, value, kind: row.parse_opt(4)?, attributes: row.get(3)? })
 }
 
-/// (user, group, the group's document) of every group of these users that exists for the source. `sight` is that of the group.
-pub async fn groups(
-    session: &mut impl Session,
-    sight: &Sight<'_>,
-    users: &[EntityId],
-) -> Result<Vec<(EntityId, EntityId, String)>, Error> {
+/// A membership of a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    pub user: EntityId,
+    pub group: EntityId,
+    pub doc: String,
+    /// The user is a member itself, not only of a group inside.
+    pub direct: bool,
+}
+
+/// Every group of these users, also through groups in groups, as far as all of them exist for the source. `sight` is that
+/// of the group.
+pub async fn groups(session: &mut impl Session, sight: &Sight<'_>, users: &[EntityId]) -> Result<Vec<Group>, Error> {
+    let sight = sight.of(Kind::Group);
     let mut found = Vec::new();
     for users in users.chunks(sql::MOST) {
         let mut statement = Text::default();
         statement
-            .push("SELECT m.to_id, e.id, e.doc FROM edge m JOIN entity e ON e.id = m.from_id WHERE m.rel = ")
-            .bind(Rel::Member);
-        statement.push(" AND m.to_id IN ");
-        statement.list(users.iter().copied());
-        statement.push(" AND ");
-        seen(&mut statement, &sight.of(Kind::Group));
-        statement.push(" ORDER BY m.to_id, e.id");
+            .push("WITH RECURSIVE up(user_id, id, far) AS (SELECT m.to_id, e.id, CAST(0 AS BIGINT) FROM edge m JOIN entity e ON e.id = m.from_id ")
+            .push("WHERE m.rel = 'member' AND m.to_id IN ")
+            .list(users.iter().copied())
+            .push(" AND ");
+        seen(&mut statement, &sight, "e");
+        statement
+            .push(" UNION SELECT up.user_id, e.id, CAST(1 AS BIGINT) FROM up JOIN edge m ON m.rel = 'member' AND m.to_id = up.id ")
+            .push("JOIN entity e ON e.id = m.from_id WHERE ");
+        seen(&mut statement, &sight, "e");
+        statement
+            .push(") SELECT up.user_id, up.id, e.doc, min(up.far) FROM up JOIN entity e ON e.id = up.id ")
+            .push("GROUP BY up.user_id, up.id, e.doc ORDER BY up.user_id, up.id");
         for row in session.all(statement.sql, statement.values).await? {
-            found.push((row.parse(0)?, row.parse(1)?, row.get(2)?));
+            let far: i64 = row.get(3)?;
+            found.push(Group { user: row.parse(0)?, group: row.parse(1)?, doc: row.get(2)?, direct: far == 0 });
         }
     }
-    found.dedup_by(|a, b| (a.0, a.1) == (b.0, b.1));
     Ok(found)
+}
+
+/// Every group that has this one as a member, directly or through others, seen or not.
+pub async fn above(session: &mut impl Session, group: EntityId) -> Result<HashSet<EntityId>, Error> {
+    // Literals, as in the index `edge_member`. UNION ends where groups hold each other.
+    const SQL: &str = "WITH RECURSIVE up(id) AS (SELECT m.from_id FROM edge m WHERE m.rel = 'member' AND m.to_id = $1 \
+                       UNION SELECT m.from_id FROM up JOIN edge m ON m.rel = 'member' AND m.to_id = up.id) \
+                       SELECT id FROM up";
+    session.all(SQL, values![group]).await?.iter().map(|row| row.parse(0)).collect()
 }
 
 #[cfg(test)]
@@ -487,7 +506,10 @@ mod tests {
                 ]
             );
             let groups = groups(&mut read, &AGENTS, &[id(1), id(2), id(3)]).await.unwrap();
-            assert_eq!(groups.iter().map(|row| (row.0, row.1)).collect::<Vec<_>>(), [(id(1), id(10)), (id(3), id(10))]);
+            assert_eq!(
+                groups.iter().map(|row| (row.user, row.group, row.direct)).collect::<Vec<_>>(),
+                [(id(1), id(10), true), (id(3), id(10), true)]
+            );
         })
         .await;
     }

@@ -82,7 +82,7 @@ impl Reader {
                     crm::Ready::compile(settings).map_err(|faults| refused("", Some(settings.place()), faults))?;
                 Ok(Some(Reader::Crm(Box::new(((**settings).clone(), ready)))))
             }
-            Body::Scim | Body::Push(_) | Body::Operator => Ok(None),
+            Body::Scim(_) | Body::Push(_) | Body::Operator => Ok(None),
         }
     }
 

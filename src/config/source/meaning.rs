@@ -40,7 +40,7 @@ pub(super) fn check(section: &Section<'_>, policy: &SourcePolicy, body: &Body) {
 /// Which kinds the source can bring; `None`: any, or not known after a fault.
 fn kinds(body: &Body) -> Option<BTreeSet<Kind>> {
     let kinds: BTreeSet<Kind> = match body {
-        Body::Scim => [Kind::User, Kind::Group].into(),
+        Body::Scim(_) => [Kind::User, Kind::Group].into(),
         Body::Ldap(ldap) => {
             let part = |kind, search: bool| search.then_some(kind);
             [part(Kind::User, ldap.users.is_some()), part(Kind::Group, ldap.groups.is_some())]
@@ -63,7 +63,7 @@ fn brings_homeless(body: &Body) -> bool {
     let lives = |kind: Kind| matches!(kind, Kind::User | Kind::Group);
     let homeless = |kind: Kind, map: &Map<String, Value>| lives(kind) && !map.contains_key("realm");
     match body {
-        Body::Scim => true,
+        Body::Scim(_) => true,
         Body::Ldap(ldap) => {
             [&ldap.users, &ldap.groups].into_iter().flatten().any(|search| !search.map.contains_key("realm"))
         }

@@ -17,16 +17,15 @@ use crate::credential::{generate, totp};
 use crate::http::auth::Caller;
 use crate::http::error::Problem;
 use crate::http::login::{self, Refused};
+use crate::http::password;
 use crate::http::state::App;
 use crate::http::token::Scope;
-use crate::model::change::{Change, Op};
-use crate::model::document::Document;
+use crate::model::change::Change;
 use crate::model::entity::{Entity, Flags, State as EntityState};
 use crate::model::id::EntityId;
 use crate::model::invitation::{Link, LinkState, Purpose};
 use crate::model::kind::{Kind, Realm};
 use crate::model::mail::MailKind;
-use crate::model::password_policy::{PasswordPolicy, Rule};
 use crate::model::source::{SourceKind, SourcePolicy};
 use crate::reconcile::{Context, invite, note};
 use crate::store::credential::{self, Totp};
@@ -140,42 +139,33 @@ async fn replace(
     must_change: bool,
 ) -> Result<Value, Problem> {
     let generated = wanted.is_none();
-    let password = wanted.unwrap_or_else(|| generate::password(&app.clock));
-    check_policy(app, person, &password)?;
-    let hash = app.hasher.hash(password.clone()).await.map_err(|error| Problem::from(Refused::Hasher(error)))?;
+    let wanted = wanted.unwrap_or_else(|| generate::password(&app.clock));
+    check_policy(app, person, &wanted)?;
+    let hash = app.hasher.hash(wanted.clone()).await.map_err(|error| Problem::from(Refused::Hasher(error)))?;
     let operator = operator(app)?;
     let mut tx = app.db.write().await?;
-    let now = app.clock.now();
     let done = async {
-        credential::set(&mut tx, person.id, &hash, must_change, now).await?;
-        store::link::end_of(&mut tx, person.id, Purpose::Password, LinkState::Superseded).await?;
-        note::note(&mut tx, cx, &operator, vec![told(&operator, person, "$password", "changed")]).await?;
+        password::set(&mut tx, cx, &operator, (person.id, label(person)), &hash, must_change).await?;
         Ok::<(), crate::reconcile::Error>(tx.commit().await?)
     };
     done.await.map_err(Problem::internal)?;
     let mut answer = json!({"user": person.id, "changed": true, "must_change": must_change});
     if generated {
-        answer["password"] = json!(password.expose_secret());
+        answer["password"] = json!(wanted.expose_secret());
     }
     Ok(answer)
 }
 
-fn check_policy(app: &App, person: &Entity, password: &SecretString) -> Result<(), Problem> {
+fn check_policy(app: &App, person: &Entity, wanted: &SecretString) -> Result<(), Problem> {
     let realm = person.realm.unwrap_or(Realm::Client);
-    let policy: PasswordPolicy = app.config().credentials.policy(realm);
-    let names = invite::about(person);
-    let login = names.login.as_deref().unwrap_or_default();
-    let own = [login, &names.given_name, &names.family_name];
     let second_factor = person.flags.has(Flags::TWO_FACTOR);
-    let broken = policy.broken(password.expose_secret(), second_factor, &own);
-    if broken.is_empty() {
-        return Ok(());
-    }
-    let codes: Vec<&str> = broken.iter().copied().map(Rule::as_str).collect();
-    let detail = format!("the password breaks the policy `{policy}`: {}", codes.join(", "));
-    Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "password_policy", detail)
-        .with("broken", codes)
-        .with("min_length", policy.min_length(second_factor)))
+    let names = invite::about(person);
+    let own = [names.login.as_deref().unwrap_or_default(), &names.given_name, &names.family_name];
+    password::check(app, realm, second_factor, &own, wanted).map_err(|broken| {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "password_policy", &broken)
+            .with("broken", broken.codes())
+            .with("min_length", broken.min_length)
+    })
 }
 
 /// A mail with a link, or with a password that is generated when it is delivered.
@@ -253,18 +243,12 @@ async fn swap_totp(app: &App, caller: &Caller, person: &Entity, new: Option<Totp
     Ok(())
 }
 
-/// The journal says what kind of thing happened, never the secret.
 fn told(source: &SourcePolicy, person: &Entity, what: &str, word: &str) -> Change {
-    Change {
-        op: Op::Credential,
-        kind: Kind::User,
-        entity: Some(person.id),
-        label: person.login_key.clone().unwrap_or_default(),
-        source: source.name.clone(),
-        key: person.id.to_string(),
-        before: Document::new(),
-        after: Document::from_iter([(what.to_owned(), json!(word))]),
-    }
+    password::told(source, person.id, label(person), what, word)
+}
+
+fn label(person: &Entity) -> String {
+    person.login_key.clone().unwrap_or_default()
 }
 
 pub(super) fn operator(app: &App) -> Result<std::sync::Arc<SourcePolicy>, Problem> {

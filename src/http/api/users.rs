@@ -21,6 +21,7 @@ use crate::http::error::Problem;
 use crate::http::state::App;
 use crate::http::token::Scope;
 use crate::model::desired::{Desired, Record, Ref, Target, Targets, Write};
+use crate::model::dialect::Dialect;
 use crate::model::document::{self, Document};
 use crate::model::entity::urn;
 use crate::model::id::EntityId;
@@ -281,7 +282,8 @@ fn checked(app: &App, realm: Realm, given: &Document, partial: bool) -> Result<D
         let detail = format!("bad values: {}", faults.join("; "));
         return Err(Problem::bad_request("bad_attributes", detail).with("faults", faults).into());
     }
-    let read = resource::read(shape, &body).map_err(|error| Problem::bad_request("bad_attributes", error))?;
+    let read = resource::read(shape, &body, Dialect::default())
+        .map_err(|error| Problem::bad_request("bad_attributes", error))?;
     if !read.ignored.is_empty() {
         let detail = format!("unknown attributes: {}", read.ignored.join(", "));
         return Err(Problem::bad_request("bad_attributes", detail).with("unknown", read.ignored).into());

@@ -9,6 +9,8 @@ use serde_json::{Map, Value};
 use super::BASE;
 use crate::http::auth::Caller;
 use crate::http::state::App;
+use crate::http::token::Scope;
+use crate::model::dialect::{Dialect, Echo};
 use crate::model::kind::Kind;
 use crate::model::source::SourcePolicy;
 use crate::reconcile::Context;
@@ -86,6 +88,7 @@ pub fn decoded(path: &str) -> Option<String> {
 pub struct Ask<'a> {
     pub app: &'a App,
     pub policy: &'a SourcePolicy,
+    pub dialect: Dialect,
     pub registry: &'a Registry,
     /// Where the service is reached, without a slash at the end. From the configuration, never from a header.
     pub base: String,
@@ -101,8 +104,10 @@ impl<'a> Ask<'a> {
         registry: &'a Registry,
         parts: Parts,
     ) -> Ask<'a> {
-        let base = format!("{}{BASE}", app.config().server.public_url.as_str().trim_end_matches('/'));
-        Ask { app, policy, registry, base, parts, caller }
+        let config = app.config();
+        let dialect = config.dialect(&policy.name);
+        let base = format!("{}{BASE}", config.server.public_url.as_str().trim_end_matches('/'));
+        Ask { app, policy, dialect, registry, base, parts, caller }
     }
 
     /// The same caller, asking something else.
@@ -112,6 +117,20 @@ impl<'a> Ask<'a> {
 
     pub fn sight(&self, kind: Kind) -> Sight<'_> {
         Sight { source: &self.policy.name, realm: self.policy.realm, own_only: self.policy.company.is_some(), kind }
+    }
+
+    /// A customer's own provider sets nobody's password: the account may be more than its own.
+    pub fn may_set_passwords(&self) -> bool {
+        self.caller.may(Scope::PasswordWrite) && self.policy.company.is_none()
+    }
+
+    /// Whether a changed resource of the kind is sent back.
+    pub fn echoes(&self, kind: Kind) -> bool {
+        match self.dialect.echo {
+            Echo::All => true,
+            Echo::Users => kind != Kind::Group,
+            Echo::None => false,
+        }
     }
 
     pub fn context(&self) -> Context {

@@ -11,7 +11,9 @@ use crate::scim::error::Error;
 use crate::scim::list::{self, Paging};
 
 pub fn provider(ask: &Ask<'_>) -> Response {
-    reply::body(StatusCode::OK, ask.registry.provider(&ask.base).to_string())
+    let mut provider = ask.registry.provider(&ask.base);
+    provider["changePassword"]["supported"] = ask.may_set_passwords().into();
+    reply::body(StatusCode::OK, provider.to_string())
 }
 
 pub fn schemas(ask: &Ask<'_>, id: Option<&str>) -> Result<Response, Error> {

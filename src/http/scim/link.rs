@@ -62,10 +62,15 @@ async fn groups(session: &mut impl Session, ask: &Ask<'_>, users: &[EntityId]) -
     if users.is_empty() {
         return Ok(links);
     }
-    for (user, group, doc) in scim::groups(session, &ask.sight(Kind::Group), users).await.map_err(failed)? {
-        let link =
-            Link { id: group.to_string(), display: render::display_name(&doc), kind: Some(Kind::Group), said: None };
-        links.entry(user).or_default().push(link);
+    for of in scim::groups(session, &ask.sight(Kind::Group), users).await.map_err(failed)? {
+        let said = if of.direct { "direct" } else { "indirect" };
+        let link = Link {
+            id: of.group.to_string(),
+            display: render::display_name(&of.doc),
+            kind: Some(Kind::Group),
+            said: Some(said.to_owned()),
+        };
+        links.entry(of.user).or_default().push(link);
     }
     Ok(links)
 }

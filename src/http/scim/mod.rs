@@ -6,9 +6,11 @@ mod ask;
 mod bulk;
 mod discovery;
 mod link;
+mod membership;
 mod narrow;
 mod read;
 mod reply;
+mod secret;
 mod stretch;
 #[cfg(test)]
 mod tests;

@@ -132,6 +132,7 @@ const fn order(op: Op) -> Option<Order> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::dialect::Mode;
     use crate::scim::filter::parse;
     use crate::scim::registry::Registries;
 
@@ -168,7 +169,7 @@ mod tests {
             (Kind::User, r#"userName eq """#, Cond::All(vec![]), false),
         ] {
             let shape = registry.of(kind).unwrap();
-            let filter = parse(shape, text).unwrap();
+            let filter = parse(shape, text, Mode::Tolerant).unwrap();
             assert_eq!(narrow(kind, Some(&filter)), Narrowed { cond, exact }, "{text}");
         }
     }

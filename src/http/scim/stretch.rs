@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use super::ask::Ask;
 use super::narrow::{Narrowed, narrow};
 use super::{link, reply};
+use crate::model::dialect::Mode;
 use crate::model::entity;
 use crate::model::id::EntityId;
 use crate::model::kind::Kind;
@@ -45,11 +46,11 @@ struct Sort<'s> {
 impl<'s> Part<'s> {
     /// At the root a filter's name that one type does not know excludes that type, not the question; a name to sort by has
     /// to be known to one of them.
-    pub fn all(shapes: &[&'s Shape], query: &Query) -> Result<Vec<Part<'s>>, Error> {
+    pub fn all(shapes: &[&'s Shape], query: &Query, mode: Mode) -> Result<Vec<Part<'s>>, Error> {
         let mut parts = Vec::with_capacity(shapes.len());
         let mut refused = None;
         for shape in shapes {
-            match Part::of(shape, query) {
+            match Part::of(shape, query, mode) {
                 Ok(part) => parts.push(part),
                 Err(error @ Error::Sensitive(_)) => return Err(error),
                 Err(error) => refused = Some(error),
@@ -79,8 +80,8 @@ impl<'s> Part<'s> {
         Ok(parts)
     }
 
-    fn of(shape: &'s Shape, query: &Query) -> Result<Part<'s>, Error> {
-        let filter = query.filter.as_deref().map(|text| filter::parse(shape, text)).transpose()?;
+    fn of(shape: &'s Shape, query: &Query, mode: Mode) -> Result<Part<'s>, Error> {
+        let filter = query.filter.as_deref().map(|text| filter::parse(shape, text, mode)).transpose()?;
         let narrowed = narrow(shape.kind, filter.as_ref());
         Ok(Part { shape, filter, narrowed, sort: None, projection: Projection::read(shape, query)? })
     }

@@ -2,7 +2,10 @@
 //! process, without a socket. What the answers say is told by the stories in `tests/it`, and by the files beside. Start with `Desk`.
 
 mod bulk;
+mod groups;
 mod lists;
+mod password;
+mod switches;
 
 use std::time::Instant;
 
@@ -42,6 +45,10 @@ struct Answer {
 
 impl Desk {
     async fn new(db: Db) -> Desk {
+        Desk::with(db, CONFIG, "scim:read scim:write").await
+    }
+
+    async fn with(db: Db, config: &str, scopes: &str) -> Desk {
         let clock = Clock::fixed(NOW, 3);
         let minted = bearer::mint(&clock, "scim");
         let row = rows::Token {
@@ -49,7 +56,7 @@ impl Desk {
             hash: minted.hash.to_vec(),
             label: "idp".to_owned(),
             source: Some("idp".to_owned()),
-            scopes: "scim:read scim:write".to_owned(),
+            scopes: scopes.to_owned(),
             created: NOW,
             expires: Millis(NOW.0 + LIFE),
             revoked: None,
@@ -58,7 +65,7 @@ impl Desk {
         let mut tx = db.write().await.unwrap();
         rows::insert(&mut tx, &row).await.unwrap();
         tx.commit().await.unwrap();
-        let app = App::new(db, clock, Config::parse(CONFIG).unwrap()).unwrap();
+        let app = App::new(db, clock, Config::parse(config).unwrap()).unwrap();
         let router = crate::http::router(app.clone(), None);
         Desk { app, router, token: minted.text.expose_secret().to_owned(), id: minted.id }
     }

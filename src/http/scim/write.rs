@@ -11,9 +11,14 @@ use serde_json::{Map, Value};
 
 use super::ask::Ask;
 use super::link;
+use super::membership;
 use super::reply::{self, Stop};
+use super::secret;
+use crate::http::password;
 use crate::model::desired::{Desired, Record, Targets, Write};
+use crate::model::dialect::Rehire;
 use crate::model::document::{Document, difference};
+use crate::model::entity;
 use crate::model::id::EntityId;
 use crate::model::kind::{Kind, Rel};
 use crate::reconcile::{self, Applied, Refusal, Seen};
@@ -30,34 +35,46 @@ use crate::store::scim::{self as rows, Found};
 /// Members of a group up to which a PATCH is answered with all of them; above it is 204 unless attributes are asked for.
 const ECHO: usize = 1000;
 
+/// What is written, and how it is answered.
+struct Task<'s> {
+    shape: &'s Shape,
+    projection: Projection,
+    /// The hash of a password that comes along.
+    secret: Option<String>,
+}
+
+impl<'s> Task<'s> {
+    fn of(ask: &Ask<'_>, shape: &'s Shape) -> Result<Task<'s>, Error> {
+        Ok(Task { shape, projection: Projection::read(shape, &ask.query()?)?, secret: None })
+    }
+}
+
 pub async fn create(ask: &Ask<'_>, shape: &Shape, body: &Map<String, Value>) -> Result<Response, Error> {
-    let projection = Projection::read(shape, &ask.query()?)?;
-    let incoming = resource::read(shape, body)?;
+    let mut task = Task::of(ask, shape)?;
+    let incoming = resource::read(shape, body, ask.dialect)?;
     told_ignored(ask, &incoming.ignored);
+    task.secret = secret::hashed(ask, None, &incoming.attributes, incoming.password).await?;
     let mut desired = desired(shape, ask.app.clock.entity_id(), incoming.attributes, Write::Whole);
     if let Some(members) = incoming.members {
         desired.relations.insert(Rel::Member, whole(members));
     }
-    let mut result = create_once(ask, shape, &projection, &desired).await;
+    let mut result = create_once(ask, &task, &desired).await;
     if reply::again(&result) {
-        result = create_once(ask, shape, &projection, &desired).await;
+        result = create_once(ask, &task, &desired).await;
     }
     reply::ended(result)
 }
 
-async fn create_once(
-    ask: &Ask<'_>,
-    shape: &Shape,
-    projection: &Projection,
-    desired: &Desired,
-) -> Result<Response, Stop> {
+async fn create_once(ask: &Ask<'_>, task: &Task<'_>, desired: &Desired) -> Result<Response, Stop> {
+    let Task { shape, projection, .. } = task;
     let mut tx = ask.app.db.write().await?;
+    membership::allowed(&mut tx, ask, None, desired.relations.get(&Rel::Member)).await?;
     let record = Record::Present(Box::new(desired.clone()));
     let applied = reconcile::apply(&mut tx, &ask.context(), ask.policy, vec![record]).await?;
     if let Some((_, refusal)) = applied.refused().next() {
         return match refusal {
             Refusal::LoginTaken { owner: Some(owner), .. } => {
-                come_back(ask, tx, shape, projection, desired, *owner, reply::refused(shape, refusal)).await
+                come_back(ask, tx, task, desired, *owner, reply::refused(shape, refusal)).await
             }
             refusal => Err(reply::refused(shape, refusal).into()),
         };
@@ -67,6 +84,7 @@ async fn create_once(
     let found = outcome(&applied, external(&desired.attributes), known)?;
     let location = render::location(shape, &ask.base, &found.id.to_string());
     let etag = render::etag(found.version);
+    set_secret(&mut tx, ask, task, &found).await?;
     // Who has just been made is in no group, and a group has the members that it was made with.
     let alone = !known && desired.relations.is_empty();
     let response = if ask.prefers_minimal() {
@@ -86,12 +104,15 @@ async fn create_once(
 async fn come_back(
     ask: &Ask<'_>,
     mut tx: Tx,
-    shape: &Shape,
-    projection: &Projection,
+    task: &Task<'_>,
     desired: &Desired,
     owner: EntityId,
     taken: Error,
 ) -> Result<Response, Stop> {
+    let shape = task.shape;
+    if ask.dialect.rehire == Rehire::Refuse {
+        return Err(taken.into());
+    }
     let name = external(&desired.attributes);
     let found = rows::lock(&mut tx, &ask.sight(shape.kind), owner).await?;
     let Some(found) = found.filter(|found| !found.active && name.is_some() && found.external_id == name) else {
@@ -104,63 +125,57 @@ async fn come_back(
         after.insert("active".to_owned(), Value::Bool(true));
     }
     let change = changes(shape, owner, &current, &after, None);
-    let mut response = changed(ask, tx, shape, projection, (found, None), change, name).await?;
+    let mut response = changed(ask, tx, task, (found, None), change, name).await?;
     *response.status_mut() = StatusCode::CREATED;
     Ok(response)
 }
 
 pub async fn replace(ask: &Ask<'_>, shape: &Shape, id: &str, body: &Map<String, Value>) -> Result<Response, Error> {
-    let projection = Projection::read(shape, &ask.query()?)?;
+    let mut task = Task::of(ask, shape)?;
     let id = id.parse().map_err(|_| Error::NotFound)?;
-    let incoming = resource::read(shape, body)?;
+    let mut incoming = resource::read(shape, body, ask.dialect)?;
     told_ignored(ask, &incoming.ignored);
-    let mut result = replace_once(ask, shape, &projection, id, &incoming).await;
+    task.secret = secret::hashed(ask, Some(id), &incoming.attributes, incoming.password.take()).await?;
+    let mut result = replace_once(ask, &task, id, &incoming).await;
     if reply::again(&result) {
-        result = replace_once(ask, shape, &projection, id, &incoming).await;
+        result = replace_once(ask, &task, id, &incoming).await;
     }
     reply::ended(result)
 }
 
-async fn replace_once(
-    ask: &Ask<'_>,
-    shape: &Shape,
-    projection: &Projection,
-    id: EntityId,
-    incoming: &Incoming,
-) -> Result<Response, Stop> {
+async fn replace_once(ask: &Ask<'_>, task: &Task<'_>, id: EntityId, incoming: &Incoming) -> Result<Response, Stop> {
+    let shape = task.shape;
     let mut tx = ask.app.db.write().await?;
     let (found, current, seen) = locked(ask, &mut tx, shape, id).await?;
     let after = resource::replaced(shape, &current, &incoming.attributes)?;
     let change = changes(shape, id, &current, &after, incoming.members.clone().map(whole));
-    changed(ask, tx, shape, projection, (found, Some(seen)), change, external(&after)).await
+    changed(ask, tx, task, (found, Some(seen)), change, external(&after)).await
 }
 
 pub async fn patch(ask: &Ask<'_>, shape: &Shape, id: &str, body: &Map<String, Value>) -> Result<Response, Error> {
-    let projection = Projection::read(shape, &ask.query()?)?;
+    let mut task = Task::of(ask, shape)?;
     let id = id.parse().map_err(|_| Error::NotFound)?;
-    let operations = patching::operations(body)?;
-    let mut result = patch_once(ask, shape, &projection, id, &operations).await;
+    let operations = patching::operations(body, ask.dialect.mode)?;
+    if let Some(wanted) = patching::password(shape, &operations, ask.dialect) {
+        task.secret = secret::of_present(ask, shape, id, wanted).await?;
+    }
+    let mut result = patch_once(ask, &task, id, &operations).await;
     if reply::again(&result) {
-        result = patch_once(ask, shape, &projection, id, &operations).await;
+        result = patch_once(ask, &task, id, &operations).await;
     }
     reply::ended(result)
 }
 
-async fn patch_once(
-    ask: &Ask<'_>,
-    shape: &Shape,
-    projection: &Projection,
-    id: EntityId,
-    operations: &[Operation],
-) -> Result<Response, Stop> {
+async fn patch_once(ask: &Ask<'_>, task: &Task<'_>, id: EntityId, operations: &[Operation]) -> Result<Response, Stop> {
+    let shape = task.shape;
     let mut tx = ask.app.db.write().await?;
     let (found, current, seen) = locked(ask, &mut tx, shape, id).await?;
     let present = present(&mut tx, ask, shape, operations, &found).await?;
-    let patched = patching::apply(shape, &id.to_string(), &current, operations, &present)?;
+    let patched = patching::apply(shape, &id.to_string(), &current, operations, &present, ask.dialect)?;
     told_ignored(ask, &patched.ignored);
     let external = external(&patched.document);
     let change = changes(shape, id, &current, &patched.document, patched.members.targets());
-    changed(ask, tx, shape, projection, (found, Some(seen)), change, external).await
+    changed(ask, tx, task, (found, Some(seen)), change, external).await
 }
 
 pub async fn delete(ask: &Ask<'_>, shape: &Shape, id: &str) -> Result<Response, Error> {
@@ -185,28 +200,42 @@ async fn delete_once(ask: &Ask<'_>, shape: &Shape, id: EntityId) -> Result<Respo
 async fn changed(
     ask: &Ask<'_>,
     mut tx: Tx,
-    shape: &Shape,
-    projection: &Projection,
+    task: &Task<'_>,
     (found, seen): (Found, Option<Seen>),
     change: Option<Desired>,
     external: Option<String>,
 ) -> Result<Response, Stop> {
+    let Task { shape, projection, .. } = task;
     let mut applied = Applied::default();
     let mut now = found;
     if let Some(change) = change {
+        membership::allowed(&mut tx, ask, Some((now.id, now.in_group)), change.relations.get(&Rel::Member)).await?;
         applied = apply(ask, shape, &mut tx, seen, Record::Present(Box::new(change))).await?;
         // Nobody comes into a group by a change of the member.
         now = outcome(&applied, external, now.in_group)?;
     }
     let location = render::location(shape, &ask.base, &now.id.to_string());
     let etag = render::etag(now.version);
-    let answer = if ask.prefers_minimal() { None } else { answer(&mut tx, ask, shape, projection, now).await? };
+    set_secret(&mut tx, ask, task, &now).await?;
+    let silent = ask.prefers_minimal() || (!ask.echoes(shape.kind) && projection.is_all());
+    let answer = if silent { None } else { answer(&mut tx, ask, shape, projection, now).await? };
     commit(ask, tx, &applied).await?;
     let response = match answer {
         Some(text) => reply::body(StatusCode::OK, text),
         None => reply::empty(StatusCode::NO_CONTENT),
     };
     Ok(reply::of(response, &location, &etag))
+}
+
+/// The password that came along, in the transaction of the rest.
+async fn set_secret(tx: &mut Tx, ask: &Ask<'_>, task: &Task<'_>, now: &Found) -> Result<(), Stop> {
+    let Some(hash) = &task.secret else { return Ok(()) };
+    let doc: Document = serde_json::from_str(&now.doc).map_err(|_| Error::Internal)?;
+    let label = entity::login_key(task.shape.kind, &doc).unwrap_or_default();
+    if ask.policy.protected.contains(&label) {
+        return Err(reply::refused(task.shape, &Refusal::Protected { login: label }).into());
+    }
+    Ok(password::set(tx, &ask.context(), ask.policy, (now.id, label), hash, false).await?)
 }
 
 /// The body of the answer, unless the group is so large that nobody wants to read it.

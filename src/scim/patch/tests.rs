@@ -19,8 +19,8 @@ fn map(value: &Value) -> Map<String, Value> {
 fn run(endpoint: &str, current: &Value, ops: &Value) -> Result<Patched, Error> {
     let all = Registries::embedded().unwrap();
     let shape = all.of_realm(Some(Realm::Agent)).at(endpoint).unwrap();
-    let operations = operations(&map(&json!({"Operations": ops})))?;
-    apply(shape, ID, &map(current), &operations, &[])
+    let operations = operations(&map(&json!({"Operations": ops})), Mode::Tolerant)?;
+    apply(shape, ID, &map(current), &operations, &[], Dialect::default())
 }
 
 fn eva() -> Value {
@@ -233,10 +233,11 @@ fn a_filter_on_anything_but_the_id_needs_the_members() {
     let all = Registries::embedded().unwrap();
     let shape = all.of_realm(Some(Realm::Agent)).at("Groups").unwrap();
     let body = json!({"Operations": [{"op": "remove", "path": "members[display eq \"kim\"]"}]});
-    let operations = operations(&map(&body)).unwrap();
+    let operations = operations(&map(&body), Mode::Tolerant).unwrap();
     assert!(needs_members(shape, &operations));
     let present = [map(&json!({"value": "a", "display": "Kim"})), map(&json!({"value": "b", "display": "eva"}))];
-    let patched = apply(shape, ID, &map(&json!({"displayName": "G"})), &operations, &present).unwrap();
+    let patched =
+        apply(shape, ID, &map(&json!({"displayName": "G"})), &operations, &present, Dialect::default()).unwrap();
     let Some(Targets::Delta { add, remove }) = patched.members.targets() else { panic!("a delta") };
     assert_eq!((add.len(), remove.len()), (0, 1));
 }
@@ -254,7 +255,7 @@ fn r8_a_login_that_stays_is_refused_and_its_echo_is_not() {
     let shape = all.of_profile(Some(Realm::Client), false).at("Users").unwrap();
     let run = |value: &str| {
         let body = json!({"Operations": [{"op": "replace", "path": "userName", "value": value}]});
-        apply(shape, ID, &map(&eva()), &operations(&map(&body)).unwrap(), &[])
+        apply(shape, ID, &map(&eva()), &operations(&map(&body), Mode::Tolerant).unwrap(), &[], Dialect::default())
     };
     assert_eq!(run("other").unwrap_err().scim_type(), Some("mutability"));
     assert_eq!(Value::Object(run("eva").unwrap().document), eva());
@@ -330,12 +331,12 @@ proptest! {
         for endpoint in ["Users", "Groups"] {
             let shape = all.of_realm(Some(Realm::Agent)).at(endpoint).unwrap();
             let current = map(&if endpoint == "Users" { eva() } else { json!({"displayName": "G"}) });
-            if let Ok(filter) = crate::scim::filter::parse(shape, &path) {
+            if let Ok(filter) = crate::scim::filter::parse(shape, &path, Mode::Tolerant) {
                 eval::matches(&filter, &current);
             }
             let operation = if bare { json!({"op": op, "value": value}) } else { json!({"op": op, "path": path, "value": value}) };
-            let Ok(operations) = operations(&map(&json!({"Operations": [operation]}))) else { continue };
-            let Ok(patched) = apply(shape, ID, &current, &operations, &[]) else { continue };
+            let Ok(operations) = operations(&map(&json!({"Operations": [operation]})), Mode::Tolerant) else { continue };
+            let Ok(patched) = apply(shape, ID, &current, &operations, &[], Dialect::default()) else { continue };
             // What comes out is a whole document without holes.
             prop_assert!(resource::missing(shape, &patched.document).is_empty());
             prop_assert_eq!(&crate::model::document::without_nulls(&patched.document), &patched.document);

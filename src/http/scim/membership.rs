@@ -1,0 +1,74 @@
+//! What a group may not take in: itself, by whatever way round, and, where the source wants it so, whom nobody knows. Reads
+//! only; the rows are the engine's.
+
+use super::ask::Ask;
+use super::reply::Stop;
+use crate::model::desired::{Ref, Target, Targets};
+use crate::model::dialect::UnknownMembers;
+use crate::model::id::EntityId;
+use crate::model::kind::Kind;
+use crate::scim::error::Error;
+use crate::scim::json::short;
+use crate::store::Session;
+use crate::store::scim as rows;
+
+/// Names told of those that are refused.
+const NAMED: usize = 20;
+
+/// Before the change. `group`: the one that exists already, and whether it is in a group itself; who is in none cannot come
+/// round to itself.
+pub async fn allowed(
+    session: &mut impl Session,
+    ask: &Ask<'_>,
+    group: Option<(EntityId, bool)>,
+    members: Option<&Targets>,
+) -> Result<(), Stop> {
+    let Some(members) = members else { return Ok(()) };
+    let (Targets::Whole(come) | Targets::Delta { add: come, .. }) = members;
+    let ids: Vec<EntityId> = come.iter().filter_map(id).collect();
+    if let Some((group, inside)) = group {
+        if ids.contains(&group) {
+            return Err(Error::InvalidValue("a group cannot be its own member".to_owned()).into());
+        }
+        if inside && !ids.is_empty() {
+            let above = rows::above(session, group).await?;
+            if let Some(id) = ids.iter().find(|id| above.contains(id)) {
+                let detail = format!("`members`: the group is itself, directly or not, a member of {id}");
+                return Err(Error::InvalidValue(detail).into());
+            }
+        }
+    }
+    if ask.dialect.unknown_members == UnknownMembers::Refuse {
+        known(session, ask, come, &ids).await?;
+    }
+    Ok(())
+}
+
+async fn known(session: &mut impl Session, ask: &Ask<'_>, come: &[Target], ids: &[EntityId]) -> Result<(), Stop> {
+    let mut known = std::collections::HashSet::new();
+    for kind in [Kind::User, Kind::Group] {
+        known.extend(rows::of_ids(session, &ask.sight(kind), ids).await?.into_iter().map(|found| found.id));
+    }
+    let unknown: Vec<String> =
+        come.iter().filter(|target| id(target).is_none_or(|id| !known.contains(&id))).map(said).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let more = if unknown.len() > NAMED { format!(" and {} more", unknown.len() - NAMED) } else { String::new() };
+    let names = unknown[..unknown.len().min(NAMED)].join(", ");
+    Err(Error::InvalidValue(format!("`members`: nobody has the id {names}{more}")).into())
+}
+
+const fn id(target: &Target) -> Option<EntityId> {
+    match target.to {
+        Ref::Id(id) => Some(id),
+        _ => None,
+    }
+}
+
+fn said(target: &Target) -> String {
+    match &target.to {
+        Ref::Id(id) => id.to_string(),
+        Ref::Key(_, text) | Ref::Alias(text) | Ref::Match { value: text, .. } => short(text),
+    }
+}
