@@ -43,6 +43,9 @@ pub struct TokenCreate {
     /// The source it writes as.
     pub source: Option<String>,
     pub scopes: Vec<String>,
+    /// The login of the user it speaks for, in the realm of the source.
+    #[serde(default)]
+    pub subject: Option<String>,
     pub days: u32,
 }
 

@@ -19,6 +19,9 @@ pub enum Token {
         /// What it may do, e.g. scim:read,scim:write or scim for both; repeatable.
         #[arg(long = "scope", value_delimiter = ',')]
         scopes: Vec<String>,
+        /// The login of a user of the source's realm that it speaks for: /scim/v2/Me.
+        #[arg(long)]
+        subject: Option<String>,
         /// Days until it expires.
         #[arg(long, default_value_t = 365)]
         days: u32,
@@ -37,8 +40,8 @@ pub enum Token {
 
 pub async fn run(origin: &Origin, token: Token) -> Exit {
     let (command, json, show): (Command, bool, fn(&serde_json::Value)) = match token {
-        Token::Create { label, source, scopes, days, json } => {
-            (Command::TokenCreate(TokenCreate { label, source, scopes, days }), json, show::token)
+        Token::Create { label, source, scopes, subject, days, json } => {
+            (Command::TokenCreate(TokenCreate { label, source, scopes, subject, days }), json, show::token)
         }
         Token::List { json } => (Command::TokenList, json, show::tokens),
         Token::Revoke { id } => (Command::TokenRevoke { id }, false, show::revoked),

@@ -45,6 +45,16 @@ pub struct Limits {
     pub body: usize,
     /// Bytes of a pushed NDJSON body.
     pub push_body: u64,
+    /// How fast one token may ask over SCIM.
+    pub scim: Rate,
+}
+
+/// Requests a second, and how many at once after a rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// 0: as fast as it likes.
+    pub per_second: u32,
+    pub burst: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -135,6 +145,10 @@ impl Limits {
             request_timeout: timeout("request_timeout", 60),
             body: section.integer("body", 1024..=64 << 20, 1_i64 << 20) as usize,
             push_body: section.integer("push_body", 1024..=64 << 30, 4_i64 << 30) as u64,
+            scim: Rate {
+                per_second: section.integer("scim_rate", 0..=1_000_000, 500_i64) as u32,
+                burst: section.integer("scim_burst", 1..=1_000_000, 2000_i64) as u32,
+            },
         }
     }
 }

@@ -96,6 +96,7 @@ async fn token(origin: &Origin, label: &str, source: Option<&str>, scopes: &[&st
         label: label.to_owned(),
         source: source.map(str::to_owned),
         scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+        subject: None,
         days: 1,
     };
     let reply = ask_with(origin, Command::TokenCreate(wish), |_| ()).await.map_err(|_| anyhow!("no answer"))?;

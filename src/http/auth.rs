@@ -37,6 +37,8 @@ pub struct Caller {
     pub scopes: BTreeSet<Scope>,
     /// The source it writes as; its realm and company are the caller's. `None`: it only reads the API.
     pub policy: Option<Arc<SourcePolicy>>,
+    /// The id of the user it speaks for, if it does.
+    pub subject: Option<String>,
 }
 
 impl Caller {
@@ -191,8 +193,8 @@ async fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, Refusal> {
         None => None,
     };
     app.note_use(&row.id);
-    let (token, label) = (row.id.clone(), row.label.clone());
-    Ok(Caller { token, label, scopes: token::of_text(&row.scopes), policy })
+    let (token, label, subject) = (row.id.clone(), row.label.clone(), row.subject.clone());
+    Ok(Caller { token, label, scopes: token::of_text(&row.scopes), policy, subject })
 }
 
 async fn find(app: &App, id: &str) -> Result<Arc<rows::Token>, Refusal> {

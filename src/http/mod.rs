@@ -7,6 +7,7 @@ pub mod control;
 pub mod error;
 pub mod layers;
 pub mod login;
+pub mod pace;
 pub mod pages;
 pub mod password;
 pub mod scim;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OnceCell, watch};
 
+use super::pace::Pace;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::credential::Hasher;
@@ -29,6 +30,8 @@ pub struct App {
     pub hasher: Hasher,
     /// The brake on guessing passwords.
     pub throttle: Arc<Throttle>,
+    /// The brake on providers that ask too fast.
+    pub pace: Arc<Pace>,
     pub wake: Wake,
     /// Tokens that were found a moment ago.
     pub tokens: Arc<Memory>,
@@ -63,6 +66,7 @@ impl App {
             db,
             hasher: Hasher::new(config.credentials.cost, clock.clone())?,
             throttle: Arc::default(),
+            pace: Arc::default(),
             clock,
             wake: Wake::default(),
             tokens: Arc::default(),

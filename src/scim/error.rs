@@ -49,6 +49,8 @@ pub enum Error {
     Conflict(String),
     #[error("the body must be application/scim+json or application/json")]
     MediaType,
+    #[error("the body may be packed with gzip, or not at all")]
+    Coding,
     #[error("a valid bearer token is needed")]
     Unauthorized,
     #[error("{0}")]
@@ -62,8 +64,9 @@ pub enum Error {
     /// The cause is in the log, not here.
     #[error("the service could not answer; the cause is in its log")]
     Internal,
-    #[error("{0}")]
-    NotImplemented(String),
+    /// Asked faster than one client may.
+    #[error("too many requests; the next in {0} s")]
+    TooMuch(u64),
 }
 
 impl Error {
@@ -86,10 +89,9 @@ impl Error {
             Error::Uniqueness(_) | Error::Conflict(_) => 409,
             Error::Precondition => 412,
             Error::TooLarge(_) | Error::TooManyOperations(_) => 413,
-            Error::MediaType => 415,
-            Error::TooFast(_) => 429,
+            Error::MediaType | Error::Coding => 415,
+            Error::TooFast(_) | Error::TooMuch(_) => 429,
             Error::Internal => 500,
-            Error::NotImplemented(_) => 501,
             Error::Unavailable(_) => 503,
         }
     }

@@ -14,6 +14,8 @@ pub struct Token {
     pub label: String,
     /// The source it writes as.
     pub source: Option<String>,
+    /// The user it speaks for, at /Me.
+    pub subject: Option<String>,
     /// Space separated.
     pub scopes: String,
     pub created: Millis,
@@ -22,11 +24,12 @@ pub struct Token {
     pub last_used: Option<Millis>,
 }
 
-const COLUMNS: &str = "SELECT id, hash, label, source, scopes, created, expires, revoked, last_used FROM token";
+const COLUMNS: &str =
+    "SELECT id, hash, label, source, scopes, created, expires, revoked, last_used, subject FROM token";
 
 pub async fn insert(tx: &mut Tx, token: &Token) -> Result<(), Error> {
-    let sql = "INSERT INTO token (id, hash, label, source, scopes, created, expires, revoked, last_used) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    let sql = "INSERT INTO token (id, hash, label, source, scopes, created, expires, revoked, last_used, \
+               subject) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
     let values = values![
         &token.id,
         token.hash.as_slice(),
@@ -37,6 +40,7 @@ pub async fn insert(tx: &mut Tx, token: &Token) -> Result<(), Error> {
         token.expires,
         token.revoked,
         token.last_used,
+        token.subject.clone(),
     ];
     tx.execute(sql, values).await.map(|_| ())
 }
@@ -65,6 +69,7 @@ fn token(row: &Row) -> Result<Token, Error> {
         hash: row.get("hash")?,
         label: row.get("label")?,
         source: row.get("source")?,
+        subject: row.get("subject")?,
         scopes: row.get("scopes")?,
         created: Millis(row.get("created")?),
         expires: Millis(row.get("expires")?),
@@ -86,6 +91,7 @@ mod tests {
                 hash: vec![1, 2, 3],
                 label: "identity provider".to_owned(),
                 source: Some("hq".to_owned()),
+                subject: None,
                 scopes: "scim:read scim:write".to_owned(),
                 created: Millis(1),
                 expires: Millis(10),

@@ -81,6 +81,7 @@ mod tests {
             hash: vec![1],
             label: String::new(),
             source: None,
+            subject: None,
             scopes: String::new(),
             created: Millis(0),
             expires: Millis(10),

@@ -252,7 +252,7 @@ async fn s5_s6_refusals_are_scim_on_every_path_and_leave_nothing() {
         refused(&idp.get("/scim/v2/nothing").await, 404, None);
         refused(&idp.get("/scim/v2/Users/1/2").await, 404, None);
         refused(&idp.post("/scim/v2/Schemas", &json!({})).await, 405, None);
-        refused(&idp.post("/scim/v2/Bulk", &json!({})).await, 501, None);
+        refused(&idp.post("/scim/v2/Bulk", &json!({})).await, 400, Some("invalidSyntax"));
         refused(&idp.send_text(Method::POST, USERS, "text/xml", "<a/>").await, 415, None);
         refused(&idp.send_text(Method::POST, USERS, "application/json", "{").await, 400, Some("invalidSyntax"));
         let twice = r#"{"userName":"x","userName":"y"}"#;
@@ -346,6 +346,28 @@ async fn r8_a_client_keeps_its_login() {
         whole["userName"] = json!("other");
         refused(&portal.put(&user, &whole).await, 400, Some("mutability"));
         assert_eq!(portal.get(&user).await.expect(200), made);
+    })
+    .await;
+}
+
+/// Whom a token speaks for is said when it is made, by login.
+#[tokio::test(flavor = "multi_thread")]
+async fn b7_a_token_may_speak_for_somebody() {
+    both(|which| async move {
+        let daemon = daemon(which).await;
+        let made = client(&daemon, "idp", "scim").post(USERS, &eva()).await.expect(201);
+        let wish = ["--source", "idp", "--scope", "scim", "--subject", "EVA.Dvorakova@telco.example.com"];
+        let me = daemon.http.with_token(daemon.token(&wish)).get("/scim/v2/Me").await.expect(200);
+        assert_eq!(me["id"], made["id"]);
+        for (wrong, said) in [
+            (&["--source", "idp", "--subject", "nobody"][..], "nobody"),
+            (&["--source", "portal", "--subject", "eva.dvorakova@telco.example.com"], "no client"),
+            (&["--source", "operator", "--subject", "eva"], "--source of kind scim"),
+        ] {
+            let done = daemon.cli(&[&["token", "create", "--scope", "api:read"], wrong].concat());
+            assert_eq!(done.code, 64, "{done:?}");
+            assert!(done.stderr.contains(said), "{done:?}");
+        }
     })
     .await;
 }

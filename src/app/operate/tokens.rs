@@ -6,9 +6,10 @@ use serde_json::json;
 use super::{Exit, Failure, Reply, TokenCreate};
 use crate::credential::bearer;
 use crate::http::token;
+use crate::model::fold;
 use crate::model::source::SourceKind;
 use crate::model::time::Millis;
-use crate::store::{self, token as rows};
+use crate::store::{self, credential, token as rows};
 use crate::tasks::World;
 
 /// Longest life in days.
@@ -43,6 +44,10 @@ pub async fn create(world: &World, wish: TokenCreate) -> Result<Reply, Failure> 
     if !(1..=MOST_DAYS).contains(&wish.days) {
         return Err(Failure::Usage(format!("--days must be 1 to {MOST_DAYS}")));
     }
+    let subject = match &wish.subject {
+        Some(login) => Some(subject(world, wish.source.as_deref(), login).await?),
+        None => None,
+    };
     let minted = bearer::mint(&world.clock, if scim { "scim" } else { "api" });
     let now = world.clock.now();
     let row = rows::Token {
@@ -50,6 +55,7 @@ pub async fn create(world: &World, wish: TokenCreate) -> Result<Reply, Failure> 
         hash: minted.hash.to_vec(),
         label: wish.label,
         source: wish.source,
+        subject,
         scopes: token::to_text(&scopes),
         created: now,
         expires: now.plus(i64::from(wish.days) * Millis::DAY),
@@ -63,6 +69,17 @@ pub async fn create(world: &World, wish: TokenCreate) -> Result<Reply, Failure> 
     let mut answer = shown(&row, now);
     answer["token"] = json!(minted.text.expose_secret());
     Ok(Reply::fine(answer))
+}
+
+/// The id of the user with this login whom the source sees.
+async fn subject(world: &World, source: Option<&str>, login: &str) -> Result<String, Failure> {
+    let config = world.config();
+    let policy = source.and_then(|name| config.policy(name)).filter(|policy| policy.kind == SourceKind::Scim);
+    let realm = policy.and_then(|policy| policy.realm);
+    let realm = realm.ok_or_else(|| Failure::Usage("--subject needs a --source of kind scim".to_owned()))?;
+    let found = credential::by_login(&mut world.db.read().await?, realm, &fold::key(login)).await?;
+    let found = found.ok_or_else(|| Failure::Usage(format!("--subject: no {realm} has the login {login}")))?;
+    Ok(found.id.to_string())
 }
 
 pub async fn list(world: &World) -> Result<Reply, Failure> {
@@ -103,6 +120,7 @@ fn shown(row: &rows::Token, now: Millis) -> serde_json::Value {
         "id": row.id,
         "label": row.label,
         "source": row.source,
+        "subject": row.subject,
         "scopes": row.scopes.split(' ').collect::<Vec<_>>(),
         "state": state,
         "created": row.created,

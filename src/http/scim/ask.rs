@@ -15,14 +15,10 @@ use crate::model::kind::Kind;
 use crate::model::source::SourcePolicy;
 use crate::reconcile::Context;
 use crate::scim::error::Error;
-use crate::scim::json;
 use crate::scim::list::Query;
 use crate::scim::registry::Registry;
 use crate::scim::schema::Shape;
 use crate::store::scim::Sight;
-
-/// Bytes of a body, as the provider's configuration publishes them.
-pub const BODY: usize = 1 << 20;
 
 /// A path under the base.
 pub enum Place<'r> {
@@ -34,8 +30,8 @@ pub enum Place<'r> {
     /// `/.search` of one type or of all.
     Search(Vec<&'r Shape>),
     Bulk,
-    /// Of the standard, and not served: the provider's configuration says so.
-    NotServed(&'static str),
+    /// The resource that the token speaks for.
+    Me,
 }
 
 impl<'r> Place<'r> {
@@ -48,7 +44,7 @@ impl<'r> Place<'r> {
             ("Schemas", id) => Place::Schemas(id),
             ("ResourceTypes", id) => Place::Types(id),
             (".search", None) => Place::Search(registry.shapes.iter().collect()),
-            ("Me", None) => Place::NotServed("/Me"),
+            ("Me", None) => Place::Me,
             ("Bulk", None) => Place::Bulk,
             (segment, None) => Place::Collection(registry.at(segment)?),
             (segment, Some(".search")) => Place::Search(vec![registry.at(segment)?]),
@@ -62,9 +58,8 @@ impl<'r> Place<'r> {
         match self {
             Place::Provider | Place::Schemas(_) | Place::Types(_) => "GET, HEAD, OPTIONS",
             Place::Collection(_) => "GET, HEAD, OPTIONS, POST",
-            Place::Item(..) => "GET, HEAD, OPTIONS, PUT, PATCH, DELETE",
+            Place::Item(..) | Place::Me => "GET, HEAD, OPTIONS, PUT, PATCH, DELETE",
             Place::Search(_) | Place::Bulk => "OPTIONS, POST",
-            Place::NotServed(_) => "OPTIONS",
         }
     }
 }
@@ -143,19 +138,8 @@ impl<'a> Ask<'a> {
         Query::from_pairs(pairs.iter().map(|(name, value)| (&**name, &**value)))
     }
 
-    /// The JSON object of the body. A request without `Content-Type` is taken for JSON.
     pub async fn body(&self, body: Body) -> Result<Map<String, Value>, Error> {
-        if let Some(kind) = self.parts.headers.get(header::CONTENT_TYPE) {
-            let kind = kind.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
-            if !["application/scim+json", "application/json", "*/*"]
-                .iter()
-                .any(|known| kind.eq_ignore_ascii_case(known))
-            {
-                return Err(Error::MediaType);
-            }
-        }
-        let bytes = axum::body::to_bytes(body, BODY).await.map_err(|error| too_large_or_broken(&error))?;
-        json::object(&bytes)
+        super::body::object(&self.parts.headers, body).await
     }
 
     /// Whether the client has this version already (RFC 7232 §3.2).
@@ -191,17 +175,6 @@ fn names(tags: &str, version: i64) -> bool {
         let tag = tag.strip_prefix("W/").unwrap_or(tag);
         tag == "*" || tag.trim_matches('"') == version.to_string()
     })
-}
-
-fn too_large_or_broken(error: &axum::Error) -> Error {
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
-    while let Some(inner) = cause {
-        if inner.is::<http_body_util::LengthLimitError>() {
-            return Error::TooLarge(BODY);
-        }
-        cause = inner.source();
-    }
-    Error::InvalidSyntax("the body could not be read to its end".to_owned())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! `reconcile`'s; here they are put together. Start with `answer`, then `read` and `write`.
 
 mod ask;
+mod body;
 mod bulk;
 mod discovery;
 mod link;
@@ -28,6 +29,7 @@ use self::ask::{Ask, Place};
 use super::auth::{Caller, Refusal};
 use super::state::App;
 use super::token::Scope;
+use crate::model::kind::Kind;
 use crate::model::source::SourceKind;
 use crate::scim::error::Error;
 use crate::scim::registry::Registries;
@@ -52,6 +54,9 @@ async fn answer(State(app): State<App>, Extension(registries): Extension<Registr
     let path = request.uri().path().to_owned();
     if let Err(refusal) = may(&caller, request.method(), &path) {
         return refusal.respond(&path);
+    }
+    if let Err(wait) = app.pace.take(&caller.token, app.config().server.limits.scim) {
+        return reply::refusal(&Error::TooMuch(wait.as_secs() + 1));
     }
     match serve(&app, &registries, &caller, &path, request).await {
         Ok(response) => response,
@@ -78,7 +83,13 @@ async fn serve(
     let logins_change = policy.realm.is_none_or(|realm| app.config().profiles.of(realm).login_mutable);
     let registry = registries.of_profile(policy.realm, logins_change);
     let path = ask::decoded(path.strip_prefix(BASE).unwrap_or_default()).ok_or(Error::NotFound)?;
-    let place = Place::at(registry, &path).ok_or(Error::NotFound)?;
+    let place = match Place::at(registry, &path).ok_or(Error::NotFound)? {
+        Place::Me => {
+            let shape = registry.of(Kind::User).ok_or(Error::NotFound)?;
+            Place::Item(shape, caller.subject.as_deref().ok_or(Error::NotFound)?)
+        }
+        place => place,
+    };
     let (parts, body) = request.into_parts();
     let ask = Ask::new(app, caller, &policy, registry, parts);
     let method = match ask.parts.method.as_str() {
@@ -98,7 +109,6 @@ async fn serve(
         (Place::Item(shape, id), "PUT") => write::replace(&ask, shape, id, &ask.body(body).await?).await?,
         (Place::Item(shape, id), "PATCH") => write::patch(&ask, shape, id, &ask.body(body).await?).await?,
         (Place::Item(shape, id), "DELETE") => write::delete(&ask, shape, id).await?,
-        (Place::NotServed(what), _) => return Err(Error::NotImplemented(format!("{what} is not served"))),
         (place, _) => return Err(Error::Method(place.allowed())),
     };
     Ok(response)

@@ -55,6 +55,12 @@ pub fn refusal(error: &Error) -> Response {
     let mut response = body(status, error.body().to_string());
     match error {
         Error::Method(allowed) => drop(response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed))),
+        Error::TooMuch(seconds) => {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(*seconds));
+        }
+        Error::Coding => {
+            response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        }
         // The guard's window is an hour.
         Error::TooFast(_) => {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("600"));

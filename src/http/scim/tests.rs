@@ -2,6 +2,7 @@
 //! process, without a socket. What the answers say is told by the stories in `tests/it`, and by the files beside. Start with `Desk`.
 
 mod bulk;
+mod edge;
 mod groups;
 mod lists;
 mod password;
@@ -56,6 +57,7 @@ impl Desk {
             hash: minted.hash.to_vec(),
             label: "idp".to_owned(),
             source: Some("idp".to_owned()),
+            subject: None,
             scopes: scopes.to_owned(),
             created: NOW,
             expires: Millis(NOW.0 + LIFE),

@@ -133,8 +133,10 @@ impl Builder {
             Which::Postgres => postgres::create(None).await.url,
         };
         let control = folder.path().join("control.sock");
+        // Clients here are meant to be as fast as they can, unless the story is about limits.
+        let limits = if self.config.contains("limits") { "" } else { "limits.scim_rate = 0\n" };
         let text = format!(
-            "[server]\nlisten = \"127.0.0.1:{port}\"\ncontrol = \"{}\"\n\n[store]\nurl = \"{database}\"\n\n{}",
+            "[server]\nlisten = \"127.0.0.1:{port}\"\ncontrol = \"{}\"\n{limits}\n[store]\nurl = \"{database}\"\n\n{}",
             control.display(),
             self.config
         );

@@ -1,0 +1,65 @@
+//! How fast one token may ask over SCIM. A provider that runs wild is told to wait (429, `Retry-After`), and the others do
+//! not notice. In memory, one count for each token that proved to be right: as many as there are tokens.
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use governor::clock::{Clock as _, MonotonicClock};
+use governor::middleware::NoOpMiddleware;
+use governor::state::keyed::HashMapStateStore;
+use governor::{Quota, RateLimiter};
+
+use crate::config::server::Rate;
+
+type Limiter = RateLimiter<
+    String,
+    HashMapStateStore<String>,
+    MonotonicClock,
+    NoOpMiddleware<<MonotonicClock as governor::clock::Clock>::Instant>,
+>;
+
+/// Follows the configuration: with another rate the counting begins anew.
+#[derive(Default)]
+pub struct Pace(Mutex<Option<(Rate, Arc<Limiter>)>>);
+
+impl Pace {
+    /// `Err`: so long to wait.
+    pub fn take(&self, token: &str, rate: Rate) -> Result<(), Duration> {
+        let (Some(per_second), Some(burst)) = (NonZeroU32::new(rate.per_second), NonZeroU32::new(rate.burst)) else {
+            return Ok(());
+        };
+        let limiter = {
+            let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*held {
+                Some((known, limiter)) if *known == rate => limiter.clone(),
+                _ => {
+                    let quota = Quota::per_second(per_second).allow_burst(burst);
+                    let limiter = Arc::new(Limiter::new(quota, HashMapStateStore::default(), MonotonicClock));
+                    *held = Some((rate, limiter.clone()));
+                    limiter
+                }
+            }
+        };
+        limiter.check_key(&token.to_owned()).map_err(|later| later.wait_time_from(limiter.clock().now()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s33_each_token_has_its_own_pace() {
+        let pace = Pace::default();
+        let rate = Rate { per_second: 1, burst: 2 };
+        for _ in 0..2 {
+            assert!(pace.take("a", rate).is_ok());
+        }
+        let wait = pace.take("a", rate).unwrap_err();
+        assert!(wait > Duration::ZERO && wait <= Duration::from_secs(1), "{wait:?}");
+        assert!(pace.take("b", rate).is_ok());
+        assert!(pace.take("a", Rate { per_second: 0, burst: 2 }).is_ok());
+        assert!(pace.take("a", Rate { per_second: 1, burst: 1 }).is_ok(), "another rate, another count");
+    }
+}
