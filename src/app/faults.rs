@@ -13,12 +13,13 @@ use crate::mapping;
 use crate::model::kind::{Kind, Realm};
 use crate::model::near::nearest;
 use crate::model::vocabulary::{EXTENSIONS, Known, Sort, Vocabulary};
-use crate::scim::vocabulary::of_realm;
+use crate::scim::registry::Registries;
 use crate::tasks::poll;
 
 /// What accounts must carry, then source by source: what cannot be compiled, and what nobody knows. `config` may be partial.
 pub fn of(config: &Config) -> Vec<Fault> {
     let mut faults = Vec::new();
+    let schemas = schemas(config, &mut faults);
     if let Some(files) = &config.server.tls {
         let named = |(key, reason): (&'static str, String)| {
             let file = if key == "key" { &files.key } else { &files.certificate };
@@ -30,13 +31,14 @@ pub fn of(config: &Config) -> Vec<Fault> {
     }
     for realm in [Realm::Agent, Realm::Client] {
         let required = config.profiles.of(realm).required.iter();
-        faults.extend(unfit(&format!("profiles.{realm}.required"), required, &of_realm(Some(realm)), |_| true));
+        faults
+            .extend(unfit(&format!("profiles.{realm}.required"), required, &schemas.vocabulary(Some(realm)), |_| true));
     }
     for (name, source) in &config.sources {
-        let vocabulary = of_realm(source.policy.realm);
+        let vocabulary = schemas.vocabulary(source.policy.realm);
         faults.extend(poll::Reader::of(source).err().map(|refused| refused.0).unwrap_or_default());
         if let Body::Push(push) = &source.body {
-            let refused = records::Reader::compile(push, &source.policy).err().unwrap_or_default();
+            let refused = records::Reader::compile(push, vocabulary.clone()).err().unwrap_or_default();
             faults.extend(refused.into_iter().map(told(&format!("sources.{name}."), None)));
         }
         faults.extend(unknown_targets(name, source, &vocabulary));
@@ -46,6 +48,17 @@ pub fn of(config: &Config) -> Vec<Fault> {
         }
     }
     faults
+}
+
+/// The schemas as the operator extends them; in the place of faulty ones those of the program itself.
+fn schemas(config: &Config, faults: &mut Vec<Fault>) -> Registries {
+    Registries::load(config.schemas.as_deref()).unwrap_or_else(|refused| {
+        let value = config.schemas.as_ref().map(|folder| folder.display().to_string());
+        let fault =
+            |allowed: String| Fault { key: "scim.schemas".to_owned(), value: value.clone(), allowed, origin: None };
+        faults.extend(refused.each().into_iter().map(fault));
+        Registries::embedded().expect("the schemas in the program are sound, which a test holds")
+    })
 }
 
 /// Names that must be attributes of a user as the document has them, and of the right sort.

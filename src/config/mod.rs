@@ -46,6 +46,8 @@ pub struct Config {
     pub log: Log,
     pub mail: Mail,
     pub credentials: Credentials,
+    /// The operator's own SCIM schemas and resource types.
+    pub schemas: Option<PathBuf>,
     pub profiles: Profiles,
     /// The licences that can be held, and what each needs.
     pub catalogue: Arc<Catalogue>,
@@ -73,6 +75,7 @@ impl Reading {
 
     fn of(document: Document) -> Reading {
         let config = Config::read(&document.root());
+        config.together().into_iter().for_each(|fault| document.fault(fault));
         Reading { document, config }
     }
 
@@ -98,29 +101,30 @@ impl Config {
     }
 
     fn read(root: &Section<'_>) -> Config {
-        let config = Config {
+        Config {
             server: Server::read(&root.section("server")),
             store: Store::read(&root.section("store")),
             log: Log::read(&root.section("log")),
             mail: Mail::read(&root.section("mail")),
             credentials: Credentials::read(&root.section("credentials")),
+            schemas: root.section("scim").path_of("schemas"),
             profiles: profile::read(&root.section("profiles")),
             catalogue: catalogue(&root.section("licences")),
             sources: source::read_all(root),
-        };
-        config.meet(root);
-        config
+        }
     }
 
     /// What only sections together show: Okta takes no address with an underscore.
-    fn meet(&self, root: &Section<'_>) {
+    fn together(&self) -> Vec<Fault> {
         let url = self.server.public_url.as_str();
-        for name in self.sources.keys().filter(|name| self.dialect(name).preset == Some(Preset::Okta)) {
-            if url.contains('_') {
-                let allowed = "stands beside a server.public_url with `_`, which Okta does not call";
-                root.section("sources").section(name).section("scim").fault("preset", Some(url), allowed);
-            }
-        }
+        let okta = self.sources.keys().filter(|name| self.dialect(name).preset == Some(Preset::Okta));
+        let fault = |name: &String| Fault {
+            key: format!("sources.{name}.scim.preset"),
+            value: Some(Preset::Okta.to_string()),
+            allowed: format!("does not go with the `_` in server.public_url ({url}): Okta takes no such address"),
+            origin: None,
+        };
+        okta.filter(|_| url.contains('_')).map(fault).collect()
     }
 
     pub fn source(&self, name: &str) -> Option<&Source> {

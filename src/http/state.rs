@@ -18,6 +18,7 @@ use crate::credential::throttle::Throttle;
 use crate::model::source::SourcePolicy;
 use crate::model::time::Millis;
 use crate::reconcile::{Context, Policies};
+use crate::scim::registry::Registries;
 use crate::store::token_memory::Memory;
 use crate::store::{self, Db, lease, secret};
 use crate::telemetry::Board;
@@ -42,6 +43,8 @@ pub struct App {
     /// The engine's view of the same configuration.
     engine: Arc<watch::Sender<Context>>,
     health: Arc<Health>,
+    /// What SCIM publishes, of the same configuration.
+    schemas: Arc<watch::Sender<Registries>>,
     /// Loaded when the first list is read by cursor.
     sealer: Arc<OnceCell<Sealer>>,
 }
@@ -62,7 +65,11 @@ const PROBE_TIME: Duration = Duration::from_secs(5);
 impl App {
     pub fn new(db: Db, clock: Clock, config: Config) -> Result<App, hasher::Error> {
         let engine = context(&clock, &config);
+        let schemas = schemas(&config).unwrap_or_else(|| {
+            Registries::embedded().expect("the schemas in the program are sound, which a test holds")
+        });
         Ok(App {
+            schemas: Arc::new(watch::Sender::new(schemas)),
             db,
             hasher: Hasher::new(config.credentials.cost, clock.clone())?,
             throttle: Arc::default(),
@@ -83,6 +90,11 @@ impl App {
         self.config.borrow().clone()
     }
 
+    /// What SCIM publishes now.
+    pub fn schemas(&self) -> Registries {
+        self.schemas.borrow().clone()
+    }
+
     /// For tasks, which outlive many configurations.
     pub fn watch_config(&self) -> watch::Receiver<Arc<Config>> {
         self.config.subscribe()
@@ -99,6 +111,9 @@ impl App {
 
     /// From now on everybody who asks gets this one.
     pub fn swap_config(&self, config: Config) {
+        if let Some(schemas) = schemas(&config) {
+            self.schemas.send_replace(schemas);
+        }
         self.engine.send_replace(context(&self.clock, &config));
         self.config.send_replace(Arc::new(config));
     }
@@ -157,6 +172,12 @@ impl App {
     fn used(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Millis>> {
         self.health.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whoever read the configuration has found them sound a moment ago; if they are not any more, the log says so.
+fn schemas(config: &Config) -> Option<Registries> {
+    let loaded = Registries::load(config.schemas.as_deref());
+    loaded.inspect_err(|error| tracing::error!(%error, "the folder of schemas cannot be used")).ok()
 }
 
 fn context(clock: &Clock, config: &Config) -> Context {

@@ -4,6 +4,8 @@
 //!
 //! A `Registry` is what the callers of one realm see; `Registries` holds one for each.
 
+mod judge;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,8 +13,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::schema::{Attribute, Schema, Shape};
+
 use crate::model::entity::urn;
 use crate::model::kind::{Kind, Realm};
+use crate::model::vocabulary::Vocabulary;
 
 const EMBEDDED: &[(&str, &str)] = &[
     ("common.json", include_str!("../../schemas/common.json")),
@@ -37,6 +41,16 @@ pub enum Fault {
     Missing(String),
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Several(Vec<Fault>),
+}
+
+impl Fault {
+    /// One text for each file or thing that is wrong.
+    pub fn each(&self) -> Vec<String> {
+        match self {
+            Fault::Several(all) => all.iter().flat_map(Fault::each).collect(),
+            one => vec![one.to_string()],
+        }
+    }
 }
 
 /// What the callers of one realm see.
@@ -101,11 +115,20 @@ fn published(value: &Value, kind: &str, location: &str) -> Value {
     value
 }
 
-/// What is published, by realm and by whether logins may change.
+/// What is published, by realm and by whether logins may change. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Registries {
     logins_change: ByRealm,
     logins_stay: ByRealm,
+    /// The words of the schemas, by realm.
+    words: Words,
+}
+
+#[derive(Debug, Clone)]
+struct Words {
+    agent: Arc<Vocabulary>,
+    client: Arc<Vocabulary>,
+    any: Arc<Vocabulary>,
 }
 
 /// One registry for each realm, and one for sources without a realm.
@@ -141,6 +164,11 @@ impl Registries {
         Registries::of(&files)
     }
 
+    /// From the files in the program and those of the operator's folder, if there is one.
+    pub fn load(folder: Option<&Path>) -> Result<Registries, Fault> {
+        folder.map_or_else(Registries::embedded, Registries::with_folder)
+    }
+
     /// From the embedded files, with those of `folder` in place of the ones of the same name and beside the others.
     pub fn with_folder(folder: &Path) -> Result<Registries, Fault> {
         let fault = |error: std::io::Error| Fault::File { file: folder.display().to_string(), why: error.to_string() };
@@ -159,9 +187,25 @@ impl Registries {
 
     fn of(files: &[(String, String)]) -> Result<Registries, Fault> {
         let mut loaded = Loaded::read(files)?;
+        let faults = judge::faults(&loaded);
+        if !faults.is_empty() {
+            return Err(Fault::Several(faults));
+        }
         let logins_change = ByRealm::of(&loaded)?;
         loaded.fix_logins()?;
-        Ok(Registries { logins_change, logins_stay: ByRealm::of(&loaded)? })
+        let words = |realm| Arc::new(logins_change.get(realm).vocabulary());
+        let words = Words { agent: words(Some(Realm::Agent)), client: words(Some(Realm::Client)), any: words(None) };
+        Ok(Registries { words, logins_stay: ByRealm::of(&loaded)?, logins_change })
+    }
+
+    /// Every word of the schemas, for people of one realm; `None`: of both.
+    pub fn vocabulary(&self, realm: Option<Realm>) -> Arc<Vocabulary> {
+        let of = match realm {
+            Some(Realm::Agent) => &self.words.agent,
+            Some(Realm::Client) => &self.words.client,
+            None => &self.words.any,
+        };
+        Arc::clone(of)
     }
 
     pub fn of_realm(&self, realm: Option<Realm>) -> &Registry {
@@ -197,13 +241,22 @@ struct ExtensionFile {
 struct SchemaFile {
     id: String,
     attributes: Vec<Attribute>,
+    /// Names of resource types that it extends without their files saying so.
+    #[serde(default)]
+    extends: Vec<String>,
+    /// For people of this realm only.
+    #[serde(default)]
+    realm: Option<Realm>,
 }
 
 #[derive(Default)]
 struct Loaded {
-    schemas: Vec<Arc<Schema>>,
-    types: Vec<(TypeFile, Value)>,
+    /// With the file that each comes from.
+    schemas: Vec<(String, Arc<Schema>)>,
+    types: Vec<(String, TypeFile, Value)>,
     provider: Map<String, Value>,
+    /// (resource type, URN, realm).
+    extends: Vec<(String, String, Option<Realm>)>,
 }
 
 impl Loaded {
@@ -212,22 +265,29 @@ impl Loaded {
         let mut loaded = Loaded::default();
         let mut faults = Vec::new();
         for (file, text) in files {
-            if let Err(why) = loaded.take(text) {
+            if let Err(why) = loaded.take(file, text) {
                 faults.push(Fault::File { file: file.clone(), why });
             }
         }
+        loaded.extend();
         if faults.is_empty() { Ok(loaded) } else { Err(Fault::Several(faults)) }
     }
 
-    fn take(&mut self, text: &str) -> Result<(), String> {
+    fn take(&mut self, name: &str, text: &str) -> Result<(), String> {
         let shown = |error: serde_json::Error| error.to_string();
-        let value: Value = serde_json::from_str(text).map_err(shown)?;
+        let mut value: Value = serde_json::from_str(text).map_err(shown)?;
         if value.get("attributes").is_some() {
             let file: SchemaFile = serde_json::from_value(value.clone()).map_err(shown)?;
-            self.schemas.push(Arc::new(Schema { id: file.id, attributes: file.attributes, published: value }));
+            if let Some(map) = value.as_object_mut() {
+                map.remove("extends");
+                map.remove("realm");
+            }
+            self.extends.extend(file.extends.into_iter().map(|of| (of, file.id.clone(), file.realm)));
+            let schema = Schema { id: file.id, attributes: file.attributes, published: value };
+            self.schemas.push((name.to_owned(), Arc::new(schema)));
         } else if value.get("endpoint").is_some() {
             let file: TypeFile = serde_json::from_value(value.clone()).map_err(shown)?;
-            self.types.push((file, value));
+            self.types.push((name.to_owned(), file, value));
         } else if let Value::Object(map) = value
             && map.contains_key("patch")
         {
@@ -240,27 +300,49 @@ impl Loaded {
         Ok(())
     }
 
+    /// Adds to the resource types what extends them by its own word.
+    fn extend(&mut self) {
+        for (of, urn, realm) in &self.extends {
+            for (_, file, value) in self.types.iter_mut().filter(|(_, file, _)| file.name == *of) {
+                if file.schema_extensions.iter().any(|known| known.schema == *urn) {
+                    continue;
+                }
+                file.schema_extensions.push(ExtensionFile { schema: urn.clone(), realm: *realm });
+                let mut told = json!({"schema": urn, "required": false});
+                if let Some(realm) = realm {
+                    told["realm"] = realm.as_str().into();
+                }
+                match value.get_mut("schemaExtensions").and_then(Value::as_array_mut) {
+                    Some(all) => all.push(told),
+                    None => value["schemaExtensions"] = json!([told]),
+                }
+            }
+        }
+    }
+
     /// Makes `userName` immutable.
     fn fix_logins(&mut self) -> Result<(), Fault> {
-        let Some(at) = self.schemas.iter().position(|schema| schema.id == urn::USER) else { return Ok(()) };
-        let mut value = self.schemas[at].published.clone();
+        let Some(at) = self.schemas.iter().position(|(_, schema)| schema.id == urn::USER) else { return Ok(()) };
+        let (file, schema) = self.schemas.remove(at);
+        let mut value = schema.published.clone();
         let attributes = value["attributes"].as_array_mut().into_iter().flatten();
         for attribute in attributes.filter(|attribute| attribute["name"] == "userName") {
             attribute["mutability"] = json!("immutable");
         }
-        self.schemas.remove(at);
-        self.take(&value.to_string()).map_err(|why| Fault::File { file: urn::USER.to_owned(), why })
+        self.take(&file, &value.to_string()).map_err(|why| Fault::File { file: file.clone(), why })
     }
 
     fn schema(&self, id: &str) -> Result<Arc<Schema>, Fault> {
-        let found = self.schemas.iter().find(|schema| schema.id == id).cloned();
-        found.ok_or_else(|| Fault::Missing(format!("no file holds the schema {id}")))
+        let found = self.schemas.iter().find(|(_, schema)| schema.id == id);
+        found
+            .map(|(_, schema)| Arc::clone(schema))
+            .ok_or_else(|| Fault::Missing(format!("no file holds the schema {id}")))
     }
 
     fn registry(&self, realm: Option<Realm>) -> Result<Registry, Fault> {
         let fits = |of: Option<Realm>| realm.is_none() || of.is_none() || of == realm;
         let mut registry = Registry { shapes: Vec::new(), schemas: Vec::new(), provider: self.provider.clone() };
-        for (file, value) in &self.types {
+        for (_, file, value) in &self.types {
             let core = self.schema(&file.schema)?;
             let used = file.schema_extensions.iter().filter(|extension| fits(extension.realm));
             let extensions = used.map(|extension| self.schema(&extension.schema)).collect::<Result<Vec<_>, _>>()?;
@@ -323,6 +405,53 @@ mod tests {
         let bad = [("a.json".to_owned(), "{".to_owned()), ("b.json".to_owned(), "{}".to_owned())];
         let text = Registries::of(&bad).unwrap_err().to_string();
         assert!(text.contains("a.json") && text.contains("b.json"), "{text}");
+    }
+
+    #[test]
+    fn a2_a_file_of_the_operator_extends_a_type_for_one_realm() {
+        let folder = tempfile::tempdir().unwrap();
+        let site = json!({"id": "urn:site:User", "name": "Site", "extends": ["User"], "realm": "agent", "attributes": [
+            {"name": "badge", "type": "string", "multiValued": false},
+            {"name": "floors", "type": "integer", "multiValued": true}]});
+        std::fs::write(folder.path().join("site.json"), site.to_string()).unwrap();
+        let all = Registries::load(Some(folder.path())).unwrap();
+        let agent = all.of_realm(Some(Realm::Agent));
+        assert!(agent.at("Users").unwrap().attribute("urn:site:User:badge").is_some());
+        let schema = agent.schema("urn:site:User", "").unwrap();
+        assert!(schema.get("extends").is_none() && schema.get("realm").is_none(), "{schema}");
+        let told = agent.resource_type("User", "").unwrap().to_string();
+        assert!(told.contains("urn:site:User") && !told.contains("realm"), "{told}");
+        assert!(all.of_realm(Some(Realm::Client)).schema("urn:site:User", "").is_none());
+        let known = all.vocabulary(Some(Realm::Agent)).look_up(Kind::User, "urn:site:User:badge");
+        assert_eq!(known, crate::model::vocabulary::Known::Word(crate::model::vocabulary::Sort::Text));
+    }
+
+    #[test]
+    fn a2_what_makes_no_sense_is_named_with_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, value: Value| std::fs::write(folder.path().join(name), value.to_string()).unwrap();
+        write(
+            "a.json",
+            json!({"id": "site", "extends": ["Robot"], "attributes": [
+            {"name": "bad name", "type": "string"}, {"name": "one", "type": "complex"},
+            {"name": "two", "type": "string", "uniqueness": "server"}, {"name": "TWO", "type": "string"}]}),
+        );
+        write("group.json", json!({"id": urn::GROUP, "attributes": [{"name": "displayName", "type": "string"}]}));
+        write("type-x.json", json!({"name": "X", "endpoint": "x/y", "schema": urn::GROUP, "kind": "group"}));
+        let told = Registries::load(Some(folder.path())).unwrap_err().each();
+        for part in [
+            "a.json: `id` must be a URN",
+            "`bad name`",
+            "`one` must have subAttributes",
+            "`two` is said to be unique",
+            "`TWO` stands twice",
+            "extends Robot",
+            "group.json: `members` is missing",
+            "`endpoint`",
+            "kind group, too",
+        ] {
+            assert!(told.iter().any(|fault| fault.contains(part)), "{part}: {told:?}");
+        }
     }
 
     #[test]

@@ -270,6 +270,9 @@ fn single(attribute: &Attribute, given: &Value, at: &str, notes: &mut Notes) -> 
         (Type::String | Type::Reference | Type::Binary | Type::DateTime, Value::String(text)) if text.is_empty() => {
             None
         }
+        (Type::String | Type::Reference, Value::String(text)) if !tolerant && !attribute.is_canonical(text) => {
+            expected(at, &format!("one of {}", attribute.canonical_values.join(", ")), given, notes)
+        }
         (Type::String | Type::Reference, Value::String(text)) => sound(at, text, notes),
         (Type::Binary, Value::String(text)) => {
             if text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/-_= \r\n".contains(&b)) {
@@ -374,6 +377,26 @@ pub fn replaced(shape: &Shape, current: &Document, incoming: &Document) -> Resul
         }
     }
     Ok(after)
+}
+
+/// A replacement that is silent of what only others have said does not speak of it: their values stay. What the client said
+/// itself, `own`, it takes back by leaving it out.
+pub fn unsaid(current: &Map<String, Value>, own: &Map<String, Value>, after: &mut Map<String, Value>) {
+    for (name, old) in current {
+        match (old, own.get(name), after.get_mut(name)) {
+            (Value::Object(old), Some(Value::Object(own)), Some(Value::Object(after))) => unsaid(old, own, after),
+            (Value::Object(old), None, Some(Value::Object(after))) => unsaid(old, &Map::new(), after),
+            (Value::Object(old), Some(Value::Object(own)), None) => {
+                let mut kept = Map::new();
+                unsaid(old, own, &mut kept);
+                if !kept.is_empty() {
+                    after.insert(name.clone(), Value::Object(kept));
+                }
+            }
+            (old, None, None) => drop(after.insert(name.clone(), old.clone())),
+            _ => {}
+        }
+    }
 }
 
 /// An immutable attribute may be given once and then stays.

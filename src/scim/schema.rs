@@ -49,6 +49,15 @@ pub enum Returned {
     Request,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Uniqueness {
+    #[default]
+    None,
+    Server,
+    Global,
+}
+
 /// RFC 7643 §7.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -67,6 +76,11 @@ pub struct Attribute {
     #[serde(default)]
     pub returned: Returned,
     #[serde(default)]
+    pub uniqueness: Uniqueness,
+    /// Values that are meant to be used. Others are refused where the client is held to the standard.
+    #[serde(default)]
+    pub canonical_values: Vec<String>,
+    #[serde(default)]
     pub sub_attributes: Vec<Attribute>,
 }
 
@@ -74,6 +88,12 @@ impl Attribute {
     /// The sub-attribute of that name, whatever its case.
     pub fn sub(&self, name: &str) -> Option<&Attribute> {
         named(&self.sub_attributes, name)
+    }
+
+    /// Whether the text is one of the canonical values, or there are none.
+    pub fn is_canonical(&self, text: &str) -> bool {
+        let same = |value: &String| if self.case_exact { value == text } else { value.eq_ignore_ascii_case(text) };
+        self.canonical_values.is_empty() || self.canonical_values.iter().any(same)
     }
 
     pub fn writable(&self) -> bool {

@@ -1,36 +1,14 @@
 //! The words that the schemas know, as the plain data of `model::vocabulary`: for mappings and pushed records, which must
-//! not name what no schema knows. Changes nothing and reads no file itself. Start at `of_realm`.
+//! not name what no schema knows. Changes nothing and reads no file itself. Start at `Registry::vocabulary`.
 
-use std::sync::{Arc, LazyLock};
-
-use super::registry::{Registries, Registry};
+use super::registry::Registry;
 use super::schema::{Attribute, Type};
 use crate::model::document::shown;
 use crate::model::entity::urn;
-use crate::model::kind::Realm;
 use crate::model::vocabulary::{Sort, Vocabulary};
 
 /// Read-only for identity providers, yet not musterd's own: who receives porting codes is said by a mapping (R35).
 const STATUTORY: &str = "statutory";
-
-/// Every word of the published schemas, for people of one realm; `None`: of both.
-///
-/// # Panics
-/// Never in a build whose tests have passed: they read the schemas.
-pub fn of_realm(realm: Option<Realm>) -> Arc<Vocabulary> {
-    static ALL: LazyLock<[Arc<Vocabulary>; 3]> = LazyLock::new(|| match Registries::embedded() {
-        Ok(all) => {
-            [None, Some(Realm::Agent), Some(Realm::Client)].map(|realm| Arc::new(all.of_realm(realm).vocabulary()))
-        }
-        Err(fault) => panic!("the built-in schemas are wrong: {fault}"),
-    });
-    let at = match realm {
-        None => 0,
-        Some(Realm::Agent) => 1,
-        Some(Realm::Client) => 2,
-    };
-    ALL[at].clone()
-}
 
 impl Registry {
     pub fn vocabulary(&self) -> Vocabulary {
@@ -79,13 +57,15 @@ fn sort(attribute: &Attribute) -> Sort {
 
 #[cfg(test)]
 mod tests {
+    use super::super::registry::Registries;
     use super::*;
-    use crate::model::kind::Kind;
+    use crate::model::kind::{Kind, Realm};
     use crate::model::vocabulary::Known;
 
     #[test]
     fn each_realm_has_the_words_of_its_extension() {
-        let of = |realm, name: &str| of_realm(realm).look_up(Kind::User, name);
+        let all = Registries::embedded().unwrap();
+        let of = |realm, name: &str| all.vocabulary(realm).look_up(Kind::User, name);
         let note = format!("{}:note", urn::AGENT);
         let flag = format!("{}:companyTickets", urn::CLIENT);
         assert_eq!(of(Some(Realm::Agent), &note), Known::Word(Sort::Text));
@@ -103,6 +83,6 @@ mod tests {
         ] {
             assert_eq!(of(None, name), Known::Word(sort), "{name}");
         }
-        assert_eq!(of_realm(None).look_up(Kind::Group, "displayNam"), Known::Unknown);
+        assert_eq!(all.vocabulary(None).look_up(Kind::Group, "displayNam"), Known::Unknown);
     }
 }

@@ -98,7 +98,8 @@ async fn push(
     is_ndjson(&headers)?;
     let kinds = kinds(query.kinds.as_deref())?;
     let shown = |faults: Vec<mapping::Fault>| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    let reader = Reader::compile(settings, &policy).map_err(|faults| Problem::internal(shown(faults)))?;
+    let reader = Reader::compile(settings, app.schemas().vocabulary(policy.realm))
+        .map_err(|faults| Problem::internal(shown(faults)))?;
     let permit =
         gate.enter(&name).ok_or_else(|| Problem::conflict("busy", "another push of this source is running"))?;
     let known = Arc::new(reconcile::known(&app.db, &name).await.map_err(refused)?);

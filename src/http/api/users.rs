@@ -3,7 +3,6 @@
 //! source keeps its value, 409 names it. Passwords are not set here. Start with `create`.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -31,7 +30,6 @@ use crate::model::login::{Generator, Names, base, propose};
 use crate::model::mail::is_address;
 use crate::model::source::SourcePolicy;
 use crate::reconcile::{self, Outcome, Refusal};
-use crate::scim::registry::Registries;
 use crate::scim::resource;
 use crate::store::{Tx, entity, licence, listing, names};
 
@@ -266,9 +264,11 @@ async fn proposal(tx: &mut Tx, realm: Realm, attributes: &Document) -> Result<Op
 /// The attributes in the spelling and types of the schema; all faults at once. `partial`: nothing is required, and `null`
 /// is kept.
 fn checked(app: &App, realm: Realm, given: &Document, partial: bool) -> Result<Document, Stop> {
-    static SCHEMAS: LazyLock<Option<Registries>> = LazyLock::new(|| Registries::embedded().ok());
-    let shape = SCHEMAS.as_ref().and_then(|all| all.of_realm(Some(realm)).of(Kind::User));
-    let shape = shape.ok_or_else(|| Problem::internal("the schema of users cannot be read"))?;
+    let schemas = app.schemas();
+    let shape = schemas
+        .of_realm(Some(realm))
+        .of(Kind::User)
+        .ok_or_else(|| Problem::internal("the schema of users cannot be read"))?;
     if given.contains_key("password") {
         return Err(Problem::bad_request("password", "a password is set by its own call").into());
     }

@@ -17,11 +17,11 @@ mod stretch;
 mod tests;
 mod write;
 
+use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::Method;
 use axum::response::Response;
 use axum::routing::any;
-use axum::{Extension, Router};
 
 pub use reply::translate;
 
@@ -39,15 +39,13 @@ pub const BASE: &str = "/scim/v2";
 
 /// To be merged, behind `auth::gate`.
 pub fn routes() -> Router<App> {
-    let registries = Registries::embedded().expect("the schemas in the program are sound, which a test holds");
     Router::new()
         .route(BASE, any(answer))
         .route(&format!("{BASE}/"), any(answer))
         .route(&format!("{BASE}/{{*path}}"), any(answer))
-        .layer(Extension(registries))
 }
 
-async fn answer(State(app): State<App>, Extension(registries): Extension<Registries>, request: Request) -> Response {
+async fn answer(State(app): State<App>, request: Request) -> Response {
     let Some(caller) = request.extensions().get::<Caller>().cloned() else {
         return Refusal::Missing.respond(BASE);
     };
@@ -58,7 +56,7 @@ async fn answer(State(app): State<App>, Extension(registries): Extension<Registr
     if let Err(wait) = app.pace.take(&caller.token, app.config().server.limits.scim) {
         return reply::refusal(&Error::TooMuch(wait.as_secs() + 1));
     }
-    match serve(&app, &registries, &caller, &path, request).await {
+    match serve(&app, &app.schemas(), &caller, &path, request).await {
         Ok(response) => response,
         Err(error) => reply::refusal(&error),
     }

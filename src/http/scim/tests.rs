@@ -6,6 +6,7 @@ mod edge;
 mod groups;
 mod lists;
 mod password;
+mod schemas;
 mod switches;
 
 use std::time::Instant;

@@ -3,6 +3,7 @@
 //!
 //! What a client sends becomes its source's own saying under our id; what it puts back as it read it is no saying.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
@@ -147,7 +148,10 @@ async fn replace_once(ask: &Ask<'_>, task: &Task<'_>, id: EntityId, incoming: &I
     let shape = task.shape;
     let mut tx = ask.app.db.write().await?;
     let (found, current, seen) = locked(ask, &mut tx, shape, id).await?;
-    let after = resource::replaced(shape, &current, &incoming.attributes)?;
+    let mut after = resource::replaced(shape, &current, &incoming.attributes)?;
+    if let Some(own) = said(ask, &seen) {
+        resource::unsaid(&current, &own, &mut after);
+    }
     let change = changes(shape, id, &current, &after, incoming.members.clone().map(whole));
     changed(ask, tx, task, (found, Some(seen)), change, external(&after)).await
 }
@@ -278,6 +282,16 @@ async fn locked(ask: &Ask<'_>, tx: &mut Tx, shape: &Shape, id: EntityId) -> Resu
     ask.may_change(found.version)?;
     let current = named(entity.doc.clone(), &found);
     Ok((found, current, seen))
+}
+
+/// What the source itself has said so far; `None`: all that there is.
+fn said<'s>(ask: &Ask<'_>, seen: &'s Seen) -> Option<Cow<'s, Document>> {
+    let (_, said) = seen.thing()?;
+    let mut own = said.filter(|said| said.source == ask.policy.name && !said.ended).peekable();
+    if own.peek().is_none() {
+        return Some(Cow::default());
+    }
+    own.find_map(|said| said.doc.as_ref()).map(Cow::Borrowed)
 }
 
 /// What the client has read: the merged document and its own name for it.

@@ -113,3 +113,17 @@ fn r38_a_replacement_keeps_what_the_client_cannot_write() {
         json!({"userName": "b", "active": false, "musterd": 1, urn::AGENT: {"statutory": true}, urn::CLIENT: {"description": "other realm"}})
     );
 }
+
+#[test]
+fn b7_a_replacement_takes_back_only_what_its_client_said() {
+    let current = map(json!({"userName": "a", "title": "mine", "nickName": "theirs",
+        "name": {"givenName": "mine", "familyName": "theirs"}, urn::AGENT: {"pbx": "theirs", "note": "mine"}}));
+    let own =
+        map(json!({"userName": "a", "title": "mine", "name": {"givenName": "mine"}, urn::AGENT: {"note": "mine"}}));
+    let mut after = map(json!({"userName": "a"}));
+    unsaid(&current, &own, &mut after);
+    assert_eq!(
+        Value::Object(after),
+        json!({"userName": "a", "nickName": "theirs", "name": {"familyName": "theirs"}, urn::AGENT: {"pbx": "theirs"}})
+    );
+}

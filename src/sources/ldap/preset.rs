@@ -63,10 +63,11 @@ mod tests {
 
     #[test]
     fn presets_name_only_what_the_schemas_know() {
+        let all = crate::scim::registry::Registries::embedded().unwrap();
         for preset_of in Preset::ALL {
             for kind in [Kind::User, Kind::Group] {
                 for realm in Realm::ALL {
-                    let words = crate::scim::vocabulary::of_realm(Some(*realm));
+                    let words = all.vocabulary(Some(*realm));
                     let told = crate::mapping::unknown(kind, &preset(*preset_of, kind).map, &words);
                     assert_eq!(told, [], "{preset_of} {kind}");
                 }

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{GROUPS, USERS, client, eva, id, operations, refused};
+use super::{GROUPS, USERS, client, daemon, eva, id, operations, refused};
 use crate::support::both;
 use crate::support::daemon::Daemon;
 
@@ -162,6 +162,32 @@ async fn b7_who_let_go_of_somebody_and_makes_it_again_has_it_back() {
         let api = daemon.http.with_token(daemon.token(&["--scope", "api:write"]));
         assert!(api.delete(&format!("/api/v1/users/{}", id(&jan))).await.status < 300);
         assert_ne!(side.post(USERS, &json!({"userName": "jan"})).await.expect(201)["id"], jan["id"]);
+    })
+    .await;
+}
+
+/// A replacement takes back what its client said itself, not what others say.
+#[tokio::test(flavor = "multi_thread")]
+async fn b7_a_put_leaves_the_words_of_others() {
+    both(|which| async move {
+        let daemon = daemon(which).await;
+        let [idp, second] = ["idp", "second"].map(|source| client(&daemon, source, "scim"));
+        let mut body = eva();
+        body["title"] = json!("Ms");
+        let user = format!("{USERS}/{}", id(&idp.post(USERS, &body).await.expect(201)));
+        let urn = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
+        let other = operations(json!([
+            {"op": "add", "path": "nickName", "value": "Evička"},
+            {"op": "add", "path": format!("{urn}:department"), "value": "Support"},
+        ]));
+        second.patch(&user, &other).await.expect(200);
+        let put = idp.put(&user, &eva()).await.expect(200);
+        assert_eq!(
+            (put.get("title"), &put["nickName"], &put[urn]["department"]),
+            (None, &json!("Evička"), &json!("Support"))
+        );
+        let put = second.put(&user, &eva()).await.expect(200);
+        assert_eq!((put.get("nickName"), put.get(urn)), (None, None), "who said it takes it back");
     })
     .await;
 }

@@ -15,9 +15,8 @@ use crate::mapping::{self, Mapping, Names, digest};
 use crate::model::desired::{Desired, Known, Record, Ref, Target, Targets, Write};
 use crate::model::fold;
 use crate::model::kind::{Kind, Rel};
-use crate::model::source::SourcePolicy;
 use crate::model::vocabulary::Vocabulary;
-use crate::scim::{json as strict, vocabulary};
+use crate::scim::json as strict;
 
 /// What is wrong with a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -49,7 +48,7 @@ const LONGEST_KEY: usize = 1024;
 const OWN: [&str; 6] = ["kind", "key", "attributes", "raw", "relations", "gone"];
 impl Reader {
     /// The source's mappings for `raw` records, or every fault in them under its key in the source's section.
-    pub fn compile(push: &Push, policy: &SourcePolicy) -> Result<Reader, Vec<mapping::Fault>> {
+    pub fn compile(push: &Push, vocabulary: Arc<Vocabulary>) -> Result<Reader, Vec<mapping::Fault>> {
         let (mut mappings, mut faults) = (HashMap::new(), Vec::new());
         for (kind, rules) in &push.map {
             match Mapping::compile(*kind, Names::Exact, rules, &push.tables) {
@@ -62,7 +61,6 @@ impl Reader {
                 })),
             }
         }
-        let vocabulary = vocabulary::of_realm(policy.realm);
         if faults.is_empty() { Ok(Reader { mappings, vocabulary }) } else { Err(faults) }
     }
 

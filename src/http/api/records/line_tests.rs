@@ -4,13 +4,14 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::model::desired::{Digest, Nothing};
+use crate::scim::registry::Registries;
 
 fn reader() -> Reader {
     let rules = json!({"displayName": "full_name", "emails": "mail", "active": "= state == 'on'"});
     let Value::Object(rules) = rules else { unreachable!() };
     let push = Push { map: BTreeMap::from([(Kind::Contact, rules)]), tables: Map::new() };
     let config = crate::config::Config::parse("[sources.feed]\nkind = 'push'").unwrap();
-    Reader::compile(&push, config.policy("feed").unwrap()).unwrap()
+    Reader::compile(&push, Registries::embedded().unwrap().vocabulary(config.policy("feed").unwrap().realm)).unwrap()
 }
 
 fn read(line: Value) -> Parsed {
