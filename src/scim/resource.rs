@@ -256,7 +256,8 @@ fn single(attribute: &Attribute, given: &Value, at: &str, notes: &mut Notes) -> 
     match (attribute.kind, given) {
         (_, Value::Null) => None,
         (Type::Complex, Value::Object(inner)) => {
-            object(&attribute.sub_attributes, inner, at, '.', notes).map(Value::Object)
+            let role = if tolerant { app_role(attribute, inner) } else { None };
+            object(&attribute.sub_attributes, role.as_ref().unwrap_or(inner), at, '.', notes).map(Value::Object)
         }
         (Type::Complex, Value::String(text)) if tolerant => plain_text(attribute, text, at, notes),
         (Type::Boolean, Value::String(text)) if tolerant => match boolean(text) {
@@ -301,22 +302,36 @@ fn plain_text(attribute: &Attribute, text: &str, at: &str, notes: &mut Notes) ->
     let Some(main) = attribute.sub("value") else {
         return expected(at, "an object", &Value::String(text.to_owned()), notes);
     };
-    let inside = if text.starts_with('{') { super::json::object(text.as_bytes()).ok() } else { None };
-    if let Some(inner) = inside {
-        return object(&attribute.sub_attributes, &with_display(inner), at, '.', notes).map(Value::Object);
+    if let Some(inner) = json_inside(text) {
+        return object(&attribute.sub_attributes, &inner, at, '.', notes).map(Value::Object);
     }
     let mut out = Map::new();
     out.insert(main.name.clone(), sound(&format!("{at}.{}", main.name), text, notes)?);
     Some(Value::Object(out))
 }
 
-/// Entra's app roles: `displayName` is what SCIM calls `display`.
-fn with_display(mut inner: Map<String, Value>) -> Map<String, Value> {
+/// An element whose `value` is an app role as JSON in a text, which is how Entra adds them: the role, and what is said
+/// beside it.
+fn app_role(attribute: &Attribute, given: &Map<String, Value>) -> Option<Map<String, Value>> {
+    attribute.sub("display")?;
+    let mut role = json_inside(given.get("value")?.as_str()?)?;
+    role.get("value")?.as_str()?;
+    role.extend(given.iter().filter(|(name, _)| *name != "value").map(|(name, value)| (name.clone(), value.clone())));
+    Some(role)
+}
+
+/// The object that a text holds as JSON. What Entra's app roles call `displayName` is `display` in SCIM, and their `id` is
+/// Entra's own.
+fn json_inside(text: &str) -> Option<Map<String, Value>> {
+    if !text.starts_with('{') {
+        return None;
+    }
+    let mut inner = super::json::object(text.as_bytes()).ok()?;
     if let Some(display) = inner.remove("displayName") {
         inner.entry("display").or_insert(display);
     }
     inner.remove("id");
-    inner
+    Some(inner)
 }
 
 fn expected(at: &str, what: &str, found: &Value, notes: &mut Notes) -> Option<Value> {

@@ -97,6 +97,13 @@ fn app_roles_as_json_in_a_text_are_read() {
     let role = r#"{"id":"06b0","value":"Moderator","displayName":"Mod"}"#;
     let read = read_user(json!({"userName": "a", "roles": [{"value": "x"}, role]})).unwrap();
     assert_eq!(read.attributes["roles"], json!([{"value": "x"}, {"value": "Moderator", "display": "Mod"}]));
+    // As PATCH carries them, and what only looks like one.
+    let roles = json!([{"value": role, "primary": "True"}, {"value": "{\"a\":1}"}, {"value": "{"}]);
+    let read = read_user(json!({"userName": "a", "roles": roles})).unwrap();
+    assert_eq!(
+        read.attributes["roles"],
+        json!([{"value": "Moderator", "display": "Mod", "primary": true}, {"value": "{\"a\":1}"}, {"value": "{"}])
+    );
 }
 
 #[test]
