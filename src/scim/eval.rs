@@ -160,6 +160,7 @@ mod tests {
             (r#"meta.created gt "2026-01-01T10:00:00Z""#, false),
             (r#"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department eq "OPS""#, true),
             (r#"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager eq "m""#, true),
+            ("manager eq m and id eq i1", true),
             ("name pr and not (nickName pr)", true),
             ("active eq true", true),
         ] {

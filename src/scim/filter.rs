@@ -92,8 +92,9 @@ enum Scope<'s> {
 }
 
 impl<'s> Scope<'s> {
-    fn find(&self, name: &str) -> Result<Located<'s>, Error> {
+    fn find(&self, name: &str, mode: Mode) -> Result<Located<'s>, Error> {
         let found = match self {
+            Scope::Resource(shape) if mode == Mode::Tolerant => shape.attribute(name).or_else(|| shape.extended(name)),
             Scope::Resource(shape) => shape.attribute(name),
             Scope::Element(attribute) => {
                 attribute.sub(name).map(|attribute| Located { extension: None, attribute, sub: None })
@@ -156,7 +157,7 @@ impl Parser {
         if self.terms > TERMS {
             return Err(too_much(format!("more than {TERMS} comparisons")));
         }
-        let place = scope.find(name)?;
+        let place = scope.find(name, self.mode)?;
         if self.tokens.peek() == Some(&Token::OpenBracket) {
             self.tokens.next();
             return self.element(place, depth);
@@ -181,7 +182,7 @@ impl Parser {
             && let Some(sub) = word.strip_prefix('.')
             && self.mode == Mode::Tolerant
         {
-            let sub = scope.find(sub)?;
+            let sub = scope.find(sub, self.mode)?;
             self.tokens.next();
             inner = Filter::And(vec![inner, self.operator(sub)?]);
         }
@@ -385,6 +386,15 @@ mod tests {
         ] {
             assert_eq!(refused(bad).scim_type(), Some("invalidFilter"), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_extension_is_asked_about_without_its_urn_where_that_is_forgiven() {
+        let all = Registries::embedded().unwrap();
+        let shape = all.of_realm(Some(Realm::Agent)).at("Users").unwrap();
+        assert!(parse(shape, "manager eq \"m\"", Mode::Tolerant).is_ok());
+        let strict = parse(shape, "manager eq \"m\"", Mode::Strict).map(|_| ()).unwrap_err();
+        assert_eq!(strict.scim_type(), Some("invalidFilter"));
     }
 
     #[test]

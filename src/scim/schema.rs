@@ -220,6 +220,13 @@ impl Shape {
         located(None, &self.common, text)
     }
 
+    /// An attribute of an extension without its URN, if only one extension has it: Entra asks `manager eq "…"`. Only for
+    /// questions; what is written must be qualified (RFC 7644 §3.10).
+    pub fn extended(&self, text: &str) -> Option<Located<'_>> {
+        let mut found = self.extensions.iter().filter_map(|extension| self.locate_in(Some(extension), text));
+        found.next().filter(|_| found.next().is_none())
+    }
+
     /// The extension that a top-level key of a body names.
     pub fn extension(&self, key: &str) -> Option<&Schema> {
         match self.locate(key) {
@@ -284,5 +291,8 @@ mod tests {
         for unknown in ["", "userNam", "name.none", "urn:x:y", "userName.value", "note", "ürn:x"] {
             assert!(user.locate(unknown).is_none(), "{unknown}");
         }
+        assert_eq!(user.extended("Manager").unwrap().shown(), format!("{}:manager", urn::ENTERPRISE));
+        assert_eq!(user.extended("note").unwrap().shown(), format!("{}:note", urn::AGENT));
+        assert!(user.extended("userName").is_none() && user.extended("manager.none").is_none());
     }
 }
