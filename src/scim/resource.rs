@@ -89,7 +89,10 @@ fn top(shape: &Shape, body: &Map<String, Value>, out: &mut Incoming, notes: &mut
                 top(shape, inner, out, notes)?;
             }
         } else if shape.kind == Kind::Group && key.eq_ignore_ascii_case(MEMBERS) {
-            out.members = Some(members::read(given)?);
+            // `null` says nothing of members: a list is emptied by `[]`.
+            if !given.is_null() {
+                out.members = Some(members::read(given)?);
+            }
         } else if let Some(extension) = shape.extension(key) {
             match given {
                 Value::Object(inner) => {

@@ -107,6 +107,16 @@ fn app_roles_as_json_in_a_text_are_read() {
 }
 
 #[test]
+fn only_a_list_speaks_of_members() {
+    let all = Registries::embedded().unwrap();
+    let shape = all.of_realm(Some(Realm::Agent)).at("Groups").unwrap();
+    let said = |body: Value| read(shape, &map(body), Dialect::default()).unwrap().members.map(|members| members.len());
+    assert_eq!(said(json!({"displayName": "g"})), None);
+    assert_eq!(said(json!({"displayName": "g", "members": null})), None);
+    assert_eq!(said(json!({"displayName": "g", "Members": []})), Some(0));
+}
+
+#[test]
 fn r38_a_replacement_keeps_what_the_client_cannot_write() {
     let all = Registries::embedded().unwrap();
     let shape = all.of_realm(Some(Realm::Agent)).at("Users").unwrap();
