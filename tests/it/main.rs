@@ -14,5 +14,6 @@ mod engine;
 mod ldap;
 mod licences;
 mod mail;
+mod replay;
 mod scim;
 mod visibility;
