@@ -14,6 +14,7 @@ pub(super) fn read(source: &Section<'_>) -> Dialect {
         unknown_attributes: section.word("unknown_attributes", preset.unknown_attributes),
         mode: section.word("mode", preset.mode),
         rehire: section.word("rehire", preset.rehire),
+        types: section.word("resource_types", preset.types),
     }
 }
 

@@ -65,6 +65,16 @@ words! {
     }
 }
 
+words! {
+    /// Which resource types are served.
+    Types {
+        /// Users and groups.
+        People = "people",
+        /// Companies and contacts of the CRM, too, and what the operator's files add.
+        All = "all",
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dialect {
     pub preset: Option<Preset>,
@@ -73,6 +83,7 @@ pub struct Dialect {
     pub unknown_attributes: UnknownAttributes,
     pub mode: Mode,
     pub rehire: Rehire,
+    pub types: Types,
 }
 
 impl Dialect {
@@ -88,6 +99,7 @@ impl Dialect {
             unknown_attributes: UnknownAttributes::Ignore,
             mode: Mode::Tolerant,
             rehire: Rehire::Reactivate,
+            types: Types::People,
         }
     }
 

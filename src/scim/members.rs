@@ -24,18 +24,18 @@ pub struct Member {
 }
 
 impl Member {
-    pub fn target(self) -> Target {
-        Target { to: reference(&self.value), attributes: self.attributes }
+    pub fn target(self, far: Kind) -> Target {
+        Target { to: reference(&self.value, far), attributes: self.attributes }
     }
 }
 
 /// An id that is unknown is kept and resolved when it appears; a text that cannot be an id is kept under it.
-fn reference(value: &str) -> Ref {
-    value.parse().map_or_else(|_| Ref::Key(Kind::User, value.to_owned()), Ref::Id)
+fn reference(value: &str, far: Kind) -> Ref {
+    value.parse().map_or_else(|_| Ref::Key(far, value.to_owned()), Ref::Id)
 }
 
 /// `[{"value": id}]`, `{"value": id}`, `["id"]`; the same id twice is once.
-pub fn read(value: &Value) -> Result<Vec<Member>, Error> {
+pub fn read(name: &str, value: &Value) -> Result<Vec<Member>, Error> {
     let one = std::slice::from_ref(value);
     let items = match value {
         Value::Array(items) => items.as_slice(),
@@ -45,7 +45,7 @@ pub fn read(value: &Value) -> Result<Vec<Member>, Error> {
     let mut seen = BTreeSet::new();
     let mut members = Vec::with_capacity(items.len());
     for item in items {
-        let member = member(item)?;
+        let member = member(name, item)?;
         if seen.insert(member.value.clone()) {
             members.push(member);
         }
@@ -53,7 +53,7 @@ pub fn read(value: &Value) -> Result<Vec<Member>, Error> {
     Ok(members)
 }
 
-fn member(item: &Value) -> Result<Member, Error> {
+fn member(of: &str, item: &Value) -> Result<Member, Error> {
     let mut member = Member { value: String::new(), attributes: Map::new() };
     match item {
         Value::String(value) => member.value = value.trim().to_owned(),
@@ -73,7 +73,7 @@ fn member(item: &Value) -> Result<Member, Error> {
     }
     let texts = member.attributes.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)));
     for (name, text) in texts.chain([("value", member.value.as_str())]) {
-        let at = format!("members.{name}");
+        let at = format!("{of}.{name}");
         if let Some(why) = text_fault(&at, text) {
             return Err(Error::InvalidValue(format!("`{at}` {why}")));
         }
@@ -81,7 +81,7 @@ fn member(item: &Value) -> Result<Member, Error> {
     match member.value.len() {
         1..=256 => Ok(member),
         _ => Err(Error::InvalidValue(format!(
-            "`members` expects objects with a text `value` of 1 to 256 bytes; found {}",
+            "`{of}` expects objects with a text `value` of 1 to 256 bytes; found {}",
             short(&item.to_string())
         ))),
     }
@@ -121,15 +121,15 @@ impl Changes {
     }
 
     /// `None`: the request says nothing of members.
-    pub fn targets(self) -> Option<Targets> {
+    pub fn targets(self, far: Kind) -> Option<Targets> {
         if self.is_empty() {
             return None;
         }
-        let add = self.add.into_values().map(Member::target).collect();
+        let add = self.add.into_values().map(|member| member.target(far)).collect();
         if self.whole {
             return Some(Targets::Whole(add));
         }
-        let remove = self.remove.into_iter().map(|value| reference(&value).into()).collect();
+        let remove = self.remove.into_iter().map(|value| reference(&value, far).into()).collect();
         Some(Targets::Delta { add, remove })
     }
 }
@@ -144,13 +144,15 @@ mod tests {
 
     #[test]
     fn every_shape_of_a_member_is_read_and_doubles_are_one() {
-        let members =
-            read(&json!([{"VALUE": A, "$ref": null, "display": "eva"}, A, {"value": "unknown", "type": "User"}]))
-                .unwrap();
+        let members = read(
+            MEMBERS,
+            &json!([{"VALUE": A, "$ref": null, "display": "eva"}, A, {"value": "unknown", "type": "User"}]),
+        )
+        .unwrap();
         assert_eq!(members.len(), 2);
-        assert_eq!(members[0].clone().target().to, Ref::Id(A.parse().unwrap()));
-        assert_eq!(members[1].clone().target().to, Ref::Key(Kind::User, "unknown".to_owned()));
-        assert_eq!(read(&json!(null)).unwrap(), []);
+        assert_eq!(members[0].clone().target(Kind::User).to, Ref::Id(A.parse().unwrap()));
+        assert_eq!(members[1].clone().target(Kind::User).to, Ref::Key(Kind::User, "unknown".to_owned()));
+        assert_eq!(read(MEMBERS, &json!(null)).unwrap(), []);
         for bad in [
             json!([{}]),
             json!([{"value": ""}]),
@@ -159,21 +161,21 @@ mod tests {
             json!([{"value": null}]),
             json!(["a\nb"]),
         ] {
-            assert_eq!(read(&bad).unwrap_err().scim_type(), Some("invalidValue"), "{bad}");
+            assert_eq!(read(MEMBERS, &bad).unwrap_err().scim_type(), Some("invalidValue"), "{bad}");
         }
     }
 
     #[test]
     fn what_is_said_last_counts() {
         let mut changes = Changes::default();
-        assert_eq!(changes.clone().targets(), None);
+        assert_eq!(changes.clone().targets(Kind::User), None);
         changes.remove(A);
-        changes.add(read(&json!([A])).unwrap());
+        changes.add(read(MEMBERS, &json!([A])).unwrap());
         changes.remove("x");
-        let Some(Targets::Delta { add, remove }) = changes.clone().targets() else { panic!("a delta") };
+        let Some(Targets::Delta { add, remove }) = changes.clone().targets(Kind::User) else { panic!("a delta") };
         assert_eq!((add.len(), remove.len()), (1, 1));
         changes.replace(Vec::new());
         changes.remove("x");
-        assert_eq!(changes.targets(), Some(Targets::Whole(Vec::new())));
+        assert_eq!(changes.targets(Kind::User), Some(Targets::Whole(Vec::new())));
     }
 }

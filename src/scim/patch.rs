@@ -11,14 +11,13 @@ use super::error::Error;
 use super::eval;
 use super::filter::{Filter, Op as Compare};
 use super::json::short;
-use super::members::{self, Changes, MEMBERS};
+use super::members::{self, Changes};
 use super::message;
 use super::path::{self, Path};
 use super::resource::{self, Notes};
 use super::schema::{Located, Shape};
 use crate::model::dialect::{Dialect, Mode};
 use crate::model::document::Document;
-use crate::model::kind::Kind;
 
 /// Operations in one request.
 const OPERATIONS: usize = 1000;
@@ -84,10 +83,10 @@ fn operation(item: &Value, mode: Mode) -> Result<Operation, Error> {
 
 /// Whether a path filters members by anything but their id, so that the present members must be known.
 pub fn needs_members(shape: &Shape, operations: &[Operation]) -> bool {
-    shape.kind == Kind::Group
+    shape.relation().is_some()
         && operations.iter().filter_map(|operation| operation.path.as_deref()).any(|text| {
             matches!(path::parse(shape, text, Mode::Tolerant), Ok(Path::Attribute { place, filter: Some(filter) })
-                if place.attribute.name == MEMBERS && ids(&filter).is_none())
+                if shape.is_relation(place) && ids(&filter).is_none())
         })
 }
 
@@ -193,7 +192,7 @@ impl<'s> Work<'s> {
     fn echo(&self, place: Located<'_>, value: &Value) -> Result<bool, Error> {
         if place.attribute.writable() {
             // `null` says nothing of members: a list is emptied by `[]`.
-            return Ok(self.is_members(place) && value.is_null());
+            return Ok(self.shape.is_relation(place) && value.is_null());
         }
         let same = match place.attribute.name.as_str() {
             "schemas" | "meta" | "groups" => place.extension.is_none(),
@@ -227,7 +226,7 @@ impl<'s> Work<'s> {
         op: Op,
         value: Option<&Value>,
     ) -> Result<(), Error> {
-        if self.is_members(place) {
+        if self.shape.is_relation(place) {
             return self.members(place, filter, op, value);
         }
         if !place.attribute.writable() || place.sub.is_some_and(|sub| !sub.writable()) {
@@ -249,10 +248,6 @@ impl<'s> Work<'s> {
         Ok(())
     }
 
-    fn is_members(&self, place: Located<'_>) -> bool {
-        self.shape.kind == Kind::Group && place.extension.is_none() && place.attribute.name == MEMBERS
-    }
-
     fn members(
         &mut self,
         place: Located<'s>,
@@ -261,27 +256,28 @@ impl<'s> Work<'s> {
         value: Option<&Value>,
     ) -> Result<(), Error> {
         let changes = &mut self.patched.members;
+        let name = &place.attribute.name;
         if place.sub.is_some() {
-            return Err(Error::Mutability("a member is added or removed, not changed".to_owned()));
+            return Err(Error::Mutability(format!("a value of `{name}` is added or removed, not changed")));
         }
         match (filter, op, value) {
             (None, Op::Remove, None) => changes.replace(Vec::new()),
             (None, Op::Remove, Some(Value::Null)) => {
-                return Err(Error::InvalidValue(
-                    "`members` to remove are a list; without `value` all are removed".to_owned(),
-                ));
+                return Err(Error::InvalidValue(format!(
+                    "`{name}` to remove are a list; without `value` all are removed"
+                )));
             }
             (None, Op::Remove, Some(_)) if self.notes.dialect.is_strict() => {
                 return Err(Error::InvalidValue("a removal has a `path` and no `value`".to_owned()));
             }
             (None, Op::Remove, Some(value)) => {
-                members::read(value)?.iter().for_each(|member| changes.remove(&member.value));
+                members::read(name, value)?.iter().for_each(|member| changes.remove(&member.value));
             }
             (None, _, None | Some(Value::Null)) => {
-                return Err(Error::InvalidValue("`members` needs a list; `[]` empties it".to_owned()));
+                return Err(Error::InvalidValue(format!("`{name}` needs a list; `[]` empties it")));
             }
-            (None, Op::Add, Some(value)) => changes.add(members::read(value)?),
-            (None, Op::Replace, Some(value)) => changes.replace(members::read(value)?),
+            (None, Op::Add, Some(value)) => changes.add(members::read(name, value)?),
+            (None, Op::Replace, Some(value)) => changes.replace(members::read(name, value)?),
             (Some(filter), Op::Remove, _) => match ids(filter) {
                 Some(ids) => ids.iter().for_each(|id| changes.remove(id)),
                 None => {
@@ -290,8 +286,9 @@ impl<'s> Work<'s> {
                 }
             },
             (Some(filter), _, _) => {
-                let ids = ids(filter).ok_or_else(|| Error::NoTarget("no member is meant by the filter".to_owned()))?;
-                changes.add(members::read(&Value::from(ids))?);
+                let ids = ids(filter)
+                    .ok_or_else(|| Error::NoTarget(format!("no value of `{name}` is meant by the filter")))?;
+                changes.add(members::read(name, &Value::from(ids))?);
             }
         }
         Ok(())

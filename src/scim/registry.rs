@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::schema::{Attribute, Schema, Shape};
 
+use crate::model::dialect::Types;
 use crate::model::entity::urn;
 use crate::model::kind::{Kind, Realm};
 use crate::model::vocabulary::Vocabulary;
@@ -25,8 +26,12 @@ const EMBEDDED: &[(&str, &str)] = &[
     ("agent-user.json", include_str!("../../schemas/agent-user.json")),
     ("client-user.json", include_str!("../../schemas/client-user.json")),
     ("group.json", include_str!("../../schemas/group.json")),
+    ("company.json", include_str!("../../schemas/company.json")),
+    ("contact.json", include_str!("../../schemas/contact.json")),
     ("type-user.json", include_str!("../../schemas/type-user.json")),
     ("type-group.json", include_str!("../../schemas/type-group.json")),
+    ("type-contact.json", include_str!("../../schemas/type-contact.json")),
+    ("type-company.json", include_str!("../../schemas/type-company.json")),
     ("service-provider-config.json", include_str!("../../schemas/service-provider-config.json")),
 ];
 
@@ -118,8 +123,8 @@ fn published(value: &Value, kind: &str, location: &str) -> Value {
 /// What is published, by realm and by whether logins may change. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Registries {
-    logins_change: ByRealm,
-    logins_stay: ByRealm,
+    logins_change: ByTypes,
+    logins_stay: ByTypes,
     /// The words of the schemas, by realm.
     words: Words,
 }
@@ -131,6 +136,25 @@ struct Words {
     any: Arc<Vocabulary>,
 }
 
+#[derive(Debug, Clone)]
+struct ByTypes {
+    people: ByRealm,
+    all: ByRealm,
+}
+
+impl ByTypes {
+    fn of(loaded: &Loaded) -> Result<ByTypes, Fault> {
+        Ok(ByTypes { people: ByRealm::of(loaded, Types::People)?, all: ByRealm::of(loaded, Types::All)? })
+    }
+
+    fn get(&self, realm: Option<Realm>, types: Types) -> &Registry {
+        match types {
+            Types::People => self.people.get(realm),
+            Types::All => self.all.get(realm),
+        }
+    }
+}
+
 /// One registry for each realm, and one for sources without a realm.
 #[derive(Debug, Clone)]
 struct ByRealm {
@@ -140,11 +164,11 @@ struct ByRealm {
 }
 
 impl ByRealm {
-    fn of(loaded: &Loaded) -> Result<ByRealm, Fault> {
+    fn of(loaded: &Loaded, types: Types) -> Result<ByRealm, Fault> {
         Ok(ByRealm {
-            agent: Arc::new(loaded.registry(Some(Realm::Agent))?),
-            client: Arc::new(loaded.registry(Some(Realm::Client))?),
-            any: Arc::new(loaded.registry(None)?),
+            agent: Arc::new(loaded.registry(Some(Realm::Agent), types)?),
+            client: Arc::new(loaded.registry(Some(Realm::Client), types)?),
+            any: Arc::new(loaded.registry(None, types)?),
         })
     }
 
@@ -191,11 +215,11 @@ impl Registries {
         if !faults.is_empty() {
             return Err(Fault::Several(faults));
         }
-        let logins_change = ByRealm::of(&loaded)?;
+        let logins_change = ByTypes::of(&loaded)?;
         loaded.fix_logins()?;
-        let words = |realm| Arc::new(logins_change.get(realm).vocabulary());
+        let words = |realm| Arc::new(logins_change.get(realm, Types::People).vocabulary());
         let words = Words { agent: words(Some(Realm::Agent)), client: words(Some(Realm::Client)), any: words(None) };
-        Ok(Registries { words, logins_stay: ByRealm::of(&loaded)?, logins_change })
+        Ok(Registries { words, logins_stay: ByTypes::of(&loaded)?, logins_change })
     }
 
     /// Every word of the schemas, for people of one realm; `None`: of both.
@@ -209,12 +233,13 @@ impl Registries {
     }
 
     pub fn of_realm(&self, realm: Option<Realm>) -> &Registry {
-        self.logins_change.get(realm)
+        self.logins_change.get(realm, Types::People)
     }
 
     /// As the profile of the realm has it: where logins stay, the schema says so (R8, R38).
-    pub fn of_profile(&self, realm: Option<Realm>, logins_change: bool) -> &Registry {
-        if logins_change { self.logins_change.get(realm) } else { self.logins_stay.get(realm) }
+    pub fn of_profile(&self, realm: Option<Realm>, logins_change: bool, types: Types) -> &Registry {
+        let all = if logins_change { &self.logins_change } else { &self.logins_stay };
+        all.get(realm, types)
     }
 }
 
@@ -339,10 +364,11 @@ impl Loaded {
             .ok_or_else(|| Fault::Missing(format!("no file holds the schema {id}")))
     }
 
-    fn registry(&self, realm: Option<Realm>) -> Result<Registry, Fault> {
+    fn registry(&self, realm: Option<Realm>, types: Types) -> Result<Registry, Fault> {
         let fits = |of: Option<Realm>| realm.is_none() || of.is_none() || of == realm;
         let mut registry = Registry { shapes: Vec::new(), schemas: Vec::new(), provider: self.provider.clone() };
-        for (_, file, value) in &self.types {
+        let served = |kind: Kind| types == Types::All || matches!(kind, Kind::User | Kind::Group);
+        for (_, file, value) in self.types.iter().filter(|(_, file, _)| served(file.kind)) {
             let core = self.schema(&file.schema)?;
             let used = file.schema_extensions.iter().filter(|extension| fits(extension.realm));
             let extensions = used.map(|extension| self.schema(&extension.schema)).collect::<Result<Vec<_>, _>>()?;
@@ -458,7 +484,7 @@ mod tests {
     fn r38_where_logins_stay_the_schema_says_so() {
         let all = Registries::embedded().unwrap();
         for (stays, word) in [(false, "readWrite"), (true, "immutable")] {
-            let registry = all.of_profile(Some(Realm::Client), !stays);
+            let registry = all.of_profile(Some(Realm::Client), !stays, Types::People);
             let schema = registry.schema(urn::USER, "").unwrap();
             let attributes = schema["attributes"].as_array().unwrap();
             let login = attributes.iter().find(|attribute| attribute["name"] == "userName").unwrap();

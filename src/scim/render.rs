@@ -9,7 +9,6 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::error::Error;
-use super::members::MEMBERS;
 use super::project::{Keep, Projection, cut};
 use super::schema::{Returned, Shape};
 use crate::model::kind::Kind;
@@ -130,7 +129,8 @@ impl Out {
         let broken = |_| Error::Internal;
         if let Some(attribute) = shape.core.attribute(name) {
             // These are not the document's to say.
-            if matches!(name, "active" | "groups" | MEMBERS) {
+            let relation = shape.relation().is_some_and(|relation| relation.name == name);
+            if relation || matches!(name, "active" | "groups") {
                 return Ok(());
             }
             match projection.keep(None, name, attribute.returned) {
@@ -155,7 +155,9 @@ impl Out {
     /// `members` is always there, be it empty: a client that finds none takes it for unknown.
     fn links(&mut self, shape: &Shape, base: &str, stored: &Stored, projection: &Projection) {
         let (name, ends) = match shape.kind {
-            Kind::Group => (MEMBERS, members(base, &stored.links)),
+            _ if shape.relation().is_some() => {
+                (shape.relation().map_or("", |relation| relation.name), members(base, &stored.links))
+            }
             Kind::User if !stored.links.is_empty() => ("groups", groups(base, &stored.links)),
             _ => return,
         };
@@ -174,6 +176,7 @@ fn members(base: &str, links: &[Link]) -> Vec<Value> {
         member.insert("value".to_owned(), link.id.clone().into());
         let known = match link.kind {
             Some(Kind::Group) => Some(("Group", "Groups")),
+            Some(Kind::Company) => Some(("Company", "Companies")),
             Some(_) => Some(("User", "Users")),
             None => None,
         };

@@ -10,11 +10,10 @@ use serde_json::{Map, Value};
 
 use super::error::Error;
 use super::json::short;
-use super::members::{self, MEMBERS, Member};
+use super::members::{self, Member};
 use super::schema::{Attribute, Mutability, Shape, Type};
 use crate::model::dialect::{Dialect, UnknownAttributes};
 use crate::model::document::Document;
-use crate::model::kind::Kind;
 use crate::model::time::Millis;
 
 /// Values of one multi-valued attribute; members are no attribute and have no such limit.
@@ -88,10 +87,10 @@ fn top(shape: &Shape, body: &Map<String, Value>, out: &mut Incoming, notes: &mut
             if let Value::Object(inner) = given {
                 top(shape, inner, out, notes)?;
             }
-        } else if shape.kind == Kind::Group && key.eq_ignore_ascii_case(MEMBERS) {
+        } else if let Some(relation) = shape.relation().filter(|relation| key.eq_ignore_ascii_case(relation.name)) {
             // `null` says nothing of members: a list is emptied by `[]`.
             if !given.is_null() {
-                out.members = Some(members::read(given)?);
+                out.members = Some(members::read(relation.name, given)?);
             }
         } else if let Some(extension) = shape.extension(key) {
             match given {

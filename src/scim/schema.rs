@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::model::entity::urn;
-use crate::model::kind::Kind;
+use crate::model::kind::{Kind, Rel};
 
 /// Names that older clients use for schemas of today.
 const LEGACY: &[(&str, &str)] = &[
@@ -109,6 +109,29 @@ impl Attribute {
 fn named<'a>(attributes: &'a [Attribute], name: &str) -> Option<&'a Attribute> {
     attributes.iter().find(|attribute| attribute.name.eq_ignore_ascii_case(name))
 }
+
+/// An attribute whose values are other resources.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Relation {
+    pub of: Kind,
+    pub name: &'static str,
+    pub rel: Rel,
+    /// What an unknown text among them is waited for as.
+    pub far: Kind,
+    /// Whatever they may be.
+    pub ends: &'static [Kind],
+}
+
+const RELATIONS: &[Relation] = &[
+    Relation {
+        of: Kind::Group,
+        name: super::members::MEMBERS,
+        rel: Rel::Member,
+        far: Kind::User,
+        ends: &[Kind::User, Kind::Group],
+    },
+    Relation { of: Kind::Contact, name: "companies", rel: Rel::WorksFor, far: Kind::Company, ends: &[Kind::Company] },
+];
 
 #[derive(Debug)]
 pub struct Schema {
@@ -233,6 +256,16 @@ impl Shape {
             Some(Place::Extension(extension)) => Some(extension),
             _ => None,
         }
+    }
+
+    /// The attribute that is a relation, kept as rows and never in the document.
+    pub fn relation(&self) -> Option<&'static Relation> {
+        RELATIONS.iter().find(|relation| relation.of == self.kind)
+    }
+
+    /// Whether the place is that attribute.
+    pub fn is_relation(&self, place: Located<'_>) -> bool {
+        place.extension.is_none() && self.relation().is_some_and(|relation| relation.name == place.attribute.name)
     }
 
     /// Whether the key is the URN of the core schema, under which some clients repeat core attributes.

@@ -25,8 +25,8 @@ pub enum Cond {
     External(String),
     /// A folded value of table `lookup`.
     Lookup(&'static str, String),
-    /// A group that has this member.
-    HasMember(EntityId),
+    /// Something that this relation leads from to that end: a group that has this member.
+    HasEnd(Rel, EntityId),
     /// A member of this group.
     MemberOf(EntityId),
     Active(bool),
@@ -138,15 +138,15 @@ pub fn condition<'t>(text: &'t mut Text, cond: &Cond, sight: &Sight<'_>) -> &'t 
             .bind(value)
             .push(")"),
         // As the source that asks says it itself, known or not; as others say it, within the realm.
-        Cond::HasMember(id) => text
+        Cond::HasEnd(rel, id) => text
             .push("(e.id IN (SELECT m.from_id FROM edge m JOIN entity t ON t.id = m.to_id WHERE m.rel = ")
-            .bind(Rel::Member)
+            .bind(*rel)
             .push(" AND m.to_id = ")
             .bind(*id)
             .push(" AND t.realm = ")
             .bind(sight.realm.map_or("", Realm::as_str))
             .push(") OR EXISTS (SELECT 1 FROM edge m WHERE m.rel = ")
-            .bind(Rel::Member)
+            .bind(*rel)
             .push(" AND m.from_id = e.id AND m.source = ")
             .bind(sight.source)
             .push(" AND m.target = ")

@@ -202,24 +202,27 @@ pub struct Member {
 /// What it has let go of is named no more.
 pub async fn members(
     session: &mut impl Session,
-    sight: &Sight<'_>,
+    ends: &[Sight<'_>],
+    rel: Rel,
     groups: &[EntityId],
     limit: u64,
 ) -> Result<Vec<Member>, Error> {
     let mut found = Vec::new();
+    let source = ends.first().map_or("", |sight| sight.source);
     for groups in groups.chunks(sql::MOST) {
         let mut statement = Text::default();
-        statement.push("SELECT m.from_id, e.id, m.target, m.attributes, e.kind FROM edge m LEFT JOIN entity e ON e.id = m.to_id AND ((");
-        seen(&mut statement, &sight.of(Kind::User), "e");
-        statement.push(") OR (");
-        seen(&mut statement, &sight.of(Kind::Group), "e");
-        statement.push(")) WHERE m.rel = ").bind(Rel::Member).push(" AND m.from_id IN ");
+        statement.push("SELECT m.from_id, e.id, m.target, m.attributes, e.kind FROM edge m LEFT JOIN entity e ON e.id = m.to_id AND (");
+        for (at, sight) in ends.iter().enumerate() {
+            statement.push(if at == 0 { "(" } else { ") OR (" });
+            seen(&mut statement, sight, "e");
+        }
+        statement.push(")) WHERE m.rel = ").bind(rel).push(" AND m.from_id IN ");
         statement.list(groups.iter().copied());
         statement
             .push(" AND (e.id IS NOT NULL OR (m.source = ")
-            .bind(sight.source)
+            .bind(source)
             .push(" AND NOT EXISTS (SELECT 1 FROM assertion g WHERE g.entity_id = substr(m.target, 4) AND g.ended AND g.source = ")
-            .bind(sight.source)
+            .bind(source)
             .push("))) ORDER BY m.from_id, m.target LIMIT ")
             .bind(bounded(limit));
         for row in session.all(statement.sql, statement.values).await? {

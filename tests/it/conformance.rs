@@ -23,7 +23,9 @@ fn run(program: &str, arguments: &[&str], token: &str) -> (Output, String) {
 #[tokio::test]
 async fn b7_scim2_tester_finds_nothing() {
     both(async |which| {
-        let daemon = Daemon::builder(which).config(CONFIG).start().await;
+        // Companies and contacts, too.
+        let config = format!("{CONFIG}scim.resource_types = \"all\"\n");
+        let daemon = Daemon::builder(which).config(&config).start().await;
         let token = daemon.token(&["--source", "idp", "--scope", "scim"]);
         let url = format!("{}/scim/v2", daemon.http.base);
         let (_, text) = run("scim2", &["--url", &url, "test"], &token);

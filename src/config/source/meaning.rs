@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::Body;
 use crate::config::connector::Stream;
 use crate::config::read::Section;
+use crate::model::dialect::{Dialect, Types};
 use crate::model::kind::Kind;
 use crate::model::source::{MatchRule, SourceKind, SourcePolicy};
 
@@ -28,6 +29,10 @@ pub(super) fn check(section: &Section<'_>, policy: &SourcePolicy, body: &Body) {
             section.fault("match", Some(&section.list("match").join(", ")), allowed);
         }
     }
+    if let (Some(_), Body::Scim(Dialect { types: Types::All, .. })) = (&policy.company, body) {
+        let allowed = "must be people beside `company`: a bound source brings users and groups only";
+        section.section("scim").fault("resource_types", Some("all"), allowed);
+    }
     if let Some(kinds) = kinds(body) {
         for rule in policy.match_rules.iter().filter(|rule| !fits(rule, &kinds)) {
             let (word, of) = described(rule);
@@ -40,7 +45,8 @@ pub(super) fn check(section: &Section<'_>, policy: &SourcePolicy, body: &Body) {
 /// Which kinds the source can bring; `None`: any, or not known after a fault.
 fn kinds(body: &Body) -> Option<BTreeSet<Kind>> {
     let kinds: BTreeSet<Kind> = match body {
-        Body::Scim(_) => [Kind::User, Kind::Group].into(),
+        Body::Scim(Dialect { types: Types::People, .. }) => [Kind::User, Kind::Group].into(),
+        Body::Scim(_) => return None,
         Body::Ldap(ldap) => {
             let part = |kind, search: bool| search.then_some(kind);
             [part(Kind::User, ldap.users.is_some()), part(Kind::Group, ldap.groups.is_some())]

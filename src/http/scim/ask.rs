@@ -111,7 +111,9 @@ impl<'a> Ask<'a> {
     }
 
     pub fn sight(&self, kind: Kind) -> Sight<'_> {
-        Sight { source: &self.policy.name, realm: self.policy.realm, own_only: self.policy.company.is_some(), kind }
+        // Only people and their groups live in a realm.
+        let realm = self.policy.realm.filter(|_| matches!(kind, Kind::User | Kind::Group));
+        Sight { source: &self.policy.name, realm, own_only: self.policy.company.is_some(), kind }
     }
 
     /// A customer's own provider sets nobody's password: the account may be more than its own.

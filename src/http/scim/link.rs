@@ -10,12 +10,11 @@ use super::reply::failed;
 use crate::model::id::EntityId;
 use crate::model::kind::Kind;
 use crate::scim::error::Error;
-use crate::scim::members::MEMBERS;
 use crate::scim::project::Projection;
 use crate::scim::render::{self, Link, Stored};
-use crate::scim::schema::Shape;
+use crate::scim::schema::{Relation, Shape};
 use crate::store::Session;
-use crate::store::scim::{self, Found, Member};
+use crate::store::scim::{self, Found, Member, Sight};
 
 /// The resources with their groups or members, if these are shown.
 pub async fn stored(
@@ -30,8 +29,10 @@ pub async fn stored(
     };
     let mut links = match shape.kind {
         Kind::User if projection.shows("groups") => groups(session, ask, &ids(|found| found.in_group)).await?,
-        Kind::Group if projection.shows(MEMBERS) => members(session, ask, &ids(|_| true)).await?,
-        _ => HashMap::new(),
+        _ => match shape.relation().filter(|relation| projection.shows(relation.name)) {
+            Some(relation) => members(session, ask, relation, &ids(|_| true)).await?,
+            None => HashMap::new(),
+        },
     };
     Ok(found
         .into_iter()
@@ -75,15 +76,25 @@ async fn groups(session: &mut impl Session, ask: &Ask<'_>, users: &[EntityId]) -
     Ok(links)
 }
 
-async fn members(session: &mut impl Session, ask: &Ask<'_>, groups: &[EntityId]) -> Result<Links, Error> {
+async fn members(
+    session: &mut impl Session,
+    ask: &Ask<'_>,
+    relation: &Relation,
+    groups: &[EntityId],
+) -> Result<Links, Error> {
     let mut links = Links::new();
     if groups.is_empty() {
         return Ok(links);
     }
-    for member in scim::members(session, &ask.sight(Kind::Group), groups, u64::MAX).await.map_err(failed)? {
+    for member in scim::members(session, &ends(ask, relation), relation.rel, groups, u64::MAX).await.map_err(failed)? {
         links.entry(member.group).or_default().push(link(member));
     }
     Ok(links)
+}
+
+/// How the caller sees what may be at the far end.
+pub fn ends<'a>(ask: &'a Ask<'_>, relation: &Relation) -> Vec<Sight<'a>> {
+    relation.ends.iter().map(|kind| ask.sight(*kind)).collect()
 }
 
 /// What the client said of the name is shown again; nothing else is loaded of a member.

@@ -1,14 +1,17 @@
 //! What a group may not take in: itself, by whatever way round, and, where the source wants it so, whom nobody knows. Reads
 //! only; the rows are the engine's.
 
+use std::collections::BTreeMap;
+
 use super::ask::Ask;
 use super::reply::Stop;
 use crate::model::desired::{Ref, Target, Targets};
 use crate::model::dialect::UnknownMembers;
 use crate::model::id::EntityId;
-use crate::model::kind::Kind;
+use crate::model::kind::{Kind, Rel};
 use crate::scim::error::Error;
 use crate::scim::json::short;
+use crate::scim::schema::{Relation, Shape};
 use crate::store::Session;
 use crate::store::scim as rows;
 
@@ -20,13 +23,15 @@ const NAMED: usize = 20;
 pub async fn allowed(
     session: &mut impl Session,
     ask: &Ask<'_>,
+    shape: &Shape,
     group: Option<(EntityId, bool)>,
-    members: Option<&Targets>,
+    relations: &BTreeMap<Rel, Targets>,
 ) -> Result<(), Stop> {
-    let Some(members) = members else { return Ok(()) };
+    let Some(relation) = shape.relation() else { return Ok(()) };
+    let Some(members) = relations.get(&relation.rel) else { return Ok(()) };
     let (Targets::Whole(come) | Targets::Delta { add: come, .. }) = members;
     let ids: Vec<EntityId> = come.iter().filter_map(id).collect();
-    if let Some((group, inside)) = group {
+    if let Some((group, inside)) = group.filter(|_| shape.kind == Kind::Group) {
         if ids.contains(&group) {
             return Err(Error::InvalidValue("a group cannot be its own member".to_owned()).into());
         }
@@ -39,15 +44,21 @@ pub async fn allowed(
         }
     }
     if ask.dialect.unknown_members == UnknownMembers::Refuse {
-        known(session, ask, come, &ids).await?;
+        known(session, ask, relation, come, &ids).await?;
     }
     Ok(())
 }
 
-async fn known(session: &mut impl Session, ask: &Ask<'_>, come: &[Target], ids: &[EntityId]) -> Result<(), Stop> {
+async fn known(
+    session: &mut impl Session,
+    ask: &Ask<'_>,
+    relation: &Relation,
+    come: &[Target],
+    ids: &[EntityId],
+) -> Result<(), Stop> {
     let mut known = std::collections::HashSet::new();
-    for kind in [Kind::User, Kind::Group] {
-        known.extend(rows::of_ids(session, &ask.sight(kind), ids).await?.into_iter().map(|found| found.id));
+    for kind in relation.ends {
+        known.extend(rows::of_ids(session, &ask.sight(*kind), ids).await?.into_iter().map(|found| found.id));
     }
     let unknown: Vec<String> =
         come.iter().filter(|target| id(target).is_none_or(|id| !known.contains(&id))).map(said).collect();
@@ -56,7 +67,7 @@ async fn known(session: &mut impl Session, ask: &Ask<'_>, come: &[Target], ids: 
     }
     let more = if unknown.len() > NAMED { format!(" and {} more", unknown.len() - NAMED) } else { String::new() };
     let names = unknown[..unknown.len().min(NAMED)].join(", ");
-    Err(Error::InvalidValue(format!("`members`: nobody has the id {names}{more}")).into())
+    Err(Error::InvalidValue(format!("`{}`: nobody has the id {names}{more}", relation.name)).into())
 }
 
 const fn id(target: &Target) -> Option<EntityId> {

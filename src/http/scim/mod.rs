@@ -79,7 +79,8 @@ async fn serve(
 ) -> Result<Response, Error> {
     let policy = caller.policy.clone().ok_or(Error::Internal)?;
     let logins_change = policy.realm.is_none_or(|realm| app.config().profiles.of(realm).login_mutable);
-    let registry = registries.of_profile(policy.realm, logins_change);
+    let types = app.config().dialect(&policy.name).types;
+    let registry = registries.of_profile(policy.realm, logins_change, types);
     let path = ask::decoded(path.strip_prefix(BASE).unwrap_or_default()).ok_or(Error::NotFound)?;
     let place = match Place::at(registry, &path).ok_or(Error::NotFound)? {
         Place::Me => {

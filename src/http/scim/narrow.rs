@@ -3,7 +3,7 @@
 //! means is never lost here.
 
 use crate::model::fold;
-use crate::model::kind::Kind;
+use crate::model::kind::{Kind, Rel};
 use crate::scim::filter::{Filter, Literal, Op};
 use crate::scim::schema::Located;
 use crate::store::filter::{Cond, Order};
@@ -92,9 +92,11 @@ fn text(kind: Kind, attribute: &str, sub: Option<&str>, value: &str) -> Option<C
         (Kind::User, "displayName", None) => Cond::Lookup("display", key),
         (Kind::User, "emails", Some("value")) if !key.is_empty() => Cond::Lookup("email", key),
         (Kind::User, "groups", Some("value")) => id(Cond::MemberOf),
-        (Kind::Group, "members", Some("value")) if value.parse::<crate::model::id::EntityId>().is_ok() => {
-            id(Cond::HasMember)
-        }
+        (Kind::Group, "members", Some("value")) => Cond::HasEnd(Rel::Member, value.parse().ok()?),
+        (Kind::Contact, "companies", Some("value")) => Cond::HasEnd(Rel::WorksFor, value.parse().ok()?),
+        (Kind::Company | Kind::Contact, "displayName", None) if !key.is_empty() => Cond::Lookup("display", key),
+        (Kind::Company | Kind::Contact, "number", None) if !key.is_empty() => Cond::Lookup("number", key),
+        (Kind::Contact, "emails", Some("value")) if !key.is_empty() => Cond::Lookup("email", key),
         _ => return None,
     })
 }
@@ -153,7 +155,7 @@ mod tests {
             (
                 Kind::Group,
                 &format!(r#"id eq "{id}" and members eq "{id}""#),
-                Cond::All(vec![Cond::Id(known), Cond::HasMember(known)]),
+                Cond::All(vec![Cond::Id(known), Cond::HasEnd(Rel::Member, known)]),
                 true,
             ),
             (Kind::Group, r#"id eq "1""#, Cond::Nothing, true),

@@ -15,7 +15,6 @@ use crate::model::order::{Key, Mark};
 use crate::scim::error::Error;
 use crate::scim::filter::{self, Filter};
 use crate::scim::list::Query;
-use crate::scim::members::MEMBERS;
 use crate::scim::project::Projection;
 use crate::scim::schema::{Located, Shape};
 use crate::scim::{eval, render, sort};
@@ -102,7 +101,7 @@ impl<'s> Part<'s> {
 
     /// Whether the filter or the order asks for memberships.
     fn wants_links(&self) -> bool {
-        let name = if self.shape.kind == Kind::Group { MEMBERS } else { "groups" };
+        let name = self.shape.relation().map_or("groups", |relation| relation.name);
         let sorted = self.sort.as_ref().and_then(|sort| sort.place);
         self.filter.as_ref().is_some_and(|filter| mentions(filter, name)) || sorted.is_some_and(|place| is(place, name))
     }

@@ -2,6 +2,7 @@
 //! process, without a socket. What the answers say is told by the stories in `tests/it`, and by the files beside. Start with `Desk`.
 
 mod bulk;
+mod crm;
 mod edge;
 mod groups;
 mod lists;

@@ -21,15 +21,14 @@ use crate::model::dialect::Rehire;
 use crate::model::document::{Document, difference};
 use crate::model::entity;
 use crate::model::id::EntityId;
-use crate::model::kind::{Kind, Rel};
 use crate::reconcile::{self, Applied, Refusal, Seen};
 use crate::scim::error::Error;
-use crate::scim::members::{MEMBERS, Member};
+use crate::scim::members::Member;
 use crate::scim::patch::{self as patching, Operation};
 use crate::scim::project::Projection;
 use crate::scim::render;
 use crate::scim::resource::{self, Incoming};
-use crate::scim::schema::Shape;
+use crate::scim::schema::{Relation, Shape};
 use crate::store::Tx;
 use crate::store::scim::{self as rows, Found};
 
@@ -56,8 +55,8 @@ pub async fn create(ask: &Ask<'_>, shape: &Shape, body: &Map<String, Value>) -> 
     told_ignored(ask, &incoming.ignored);
     task.secret = secret::hashed(ask, None, &incoming.attributes, incoming.password).await?;
     let mut desired = desired(shape, ask.app.clock.entity_id(), incoming.attributes, Write::Whole);
-    if let Some(members) = incoming.members {
-        desired.relations.insert(Rel::Member, whole(members));
+    if let (Some(members), Some(relation)) = (incoming.members, shape.relation()) {
+        desired.relations.insert(relation.rel, whole(relation, members));
     }
     let mut result = create_once(ask, &task, &desired).await;
     if reply::again(&result) {
@@ -69,7 +68,7 @@ pub async fn create(ask: &Ask<'_>, shape: &Shape, body: &Map<String, Value>) -> 
 async fn create_once(ask: &Ask<'_>, task: &Task<'_>, desired: &Desired) -> Result<Response, Stop> {
     let Task { shape, projection, .. } = task;
     let mut tx = ask.app.db.write().await?;
-    membership::allowed(&mut tx, ask, None, desired.relations.get(&Rel::Member)).await?;
+    membership::allowed(&mut tx, ask, shape, None, &desired.relations).await?;
     let record = Record::Present(Box::new(desired.clone()));
     let applied = reconcile::apply(&mut tx, &ask.context(), ask.policy, vec![record]).await?;
     if let Some((_, refusal)) = applied.refused().next() {
@@ -152,7 +151,9 @@ async fn replace_once(ask: &Ask<'_>, task: &Task<'_>, id: EntityId, incoming: &I
     if let Some(own) = said(ask, &seen) {
         resource::unsaid(&current, &own, &mut after);
     }
-    let change = changes(shape, id, &current, &after, incoming.members.clone().map(whole));
+    let members = shape.relation().zip(incoming.members.clone());
+    let members = members.map(|(relation, members)| whole(relation, members));
+    let change = changes(shape, id, &current, &after, members);
     changed(ask, tx, task, (found, Some(seen)), change, external(&after)).await
 }
 
@@ -178,7 +179,8 @@ async fn patch_once(ask: &Ask<'_>, task: &Task<'_>, id: EntityId, operations: &[
     let patched = patching::apply(shape, &id.to_string(), &current, operations, &present, ask.dialect)?;
     told_ignored(ask, &patched.ignored);
     let external = external(&patched.document);
-    let change = changes(shape, id, &current, &patched.document, patched.members.targets());
+    let members = shape.relation().and_then(|relation| patched.members.targets(relation.far));
+    let change = changes(shape, id, &current, &patched.document, members);
     changed(ask, tx, task, (found, Some(seen)), change, external).await
 }
 
@@ -213,7 +215,7 @@ async fn changed(
     let mut applied = Applied::default();
     let mut now = found;
     if let Some(change) = change {
-        membership::allowed(&mut tx, ask, Some((now.id, now.in_group)), change.relations.get(&Rel::Member)).await?;
+        membership::allowed(&mut tx, ask, shape, Some((now.id, now.in_group)), &change.relations).await?;
         applied = apply(ask, shape, &mut tx, seen, Record::Present(Box::new(change))).await?;
         // Nobody comes into a group by a change of the member.
         now = outcome(&applied, external, now.in_group)?;
@@ -250,10 +252,10 @@ async fn answer(
     projection: &Projection,
     found: Found,
 ) -> Result<Option<String>, Stop> {
-    if shape.kind != Kind::Group || !projection.is_all() {
+    let Some(relation) = shape.relation().filter(|_| projection.is_all()) else {
         return shown(tx, ask, shape, projection, found).await.map(Some);
-    }
-    let members = rows::members(tx, &ask.sight(shape.kind), &[found.id], ECHO as u64 + 1).await?;
+    };
+    let members = rows::members(tx, &link::ends(ask, relation), relation.rel, &[found.id], ECHO as u64 + 1).await?;
     if members.len() > ECHO {
         return Ok(None);
     }
@@ -321,7 +323,7 @@ async fn present(
     let stored = link::stored(tx, ask, shape, &Projection::default(), vec![found.clone()]).await?;
     let stored = stored.first().ok_or(Error::Internal)?;
     let mut resource = render::value(shape, &ask.base, stored)?;
-    let members = resource.remove(MEMBERS).unwrap_or_default();
+    let members = shape.relation().and_then(|relation| resource.remove(relation.name)).unwrap_or_default();
     Ok(serde_json::from_value(members).map_err(|_| Error::Internal)?)
 }
 
@@ -351,12 +353,12 @@ fn changes(
         return None;
     }
     let mut desired = desired(shape, id, leaves, Write::Merge);
-    desired.relations.extend(members.map(|members| (Rel::Member, members)));
+    desired.relations.extend(shape.relation().map(|relation| relation.rel).zip(members));
     Some(desired)
 }
 
-fn whole(members: Vec<Member>) -> Targets {
-    Targets::Whole(members.into_iter().map(Member::target).collect())
+fn whole(relation: &Relation, members: Vec<Member>) -> Targets {
+    Targets::Whole(members.into_iter().map(|member| member.target(relation.far)).collect())
 }
 
 /// One record to the engine; what it refuses is the client's to mend.

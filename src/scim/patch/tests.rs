@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::model::desired::Targets;
 use crate::model::entity::urn;
-use crate::model::kind::Realm;
+use crate::model::kind::{Kind, Realm};
 use crate::scim::registry::Registries;
 
 const ID: &str = "0198c0de-7a11-7abc-8def-0123456789ab";
@@ -191,7 +191,7 @@ fn members_are_deltas_and_nobody_is_lost() {
     let delta = |ops: Value| match run("Groups", &group, &ops)
         .unwrap_or_else(|error| panic!("{ops}: {error}"))
         .members
-        .targets()
+        .targets(Kind::User)
     {
         Some(Targets::Delta { add, remove }) => format!("+{} -{}", add.len(), remove.len()),
         Some(Targets::Whole(all)) => format!("={}", all.len()),
@@ -238,7 +238,7 @@ fn a_filter_on_anything_but_the_id_needs_the_members() {
     let present = [map(&json!({"value": "a", "display": "Kim"})), map(&json!({"value": "b", "display": "eva"}))];
     let patched =
         apply(shape, ID, &map(&json!({"displayName": "G"})), &operations, &present, Dialect::default()).unwrap();
-    let Some(Targets::Delta { add, remove }) = patched.members.targets() else { panic!("a delta") };
+    let Some(Targets::Delta { add, remove }) = patched.members.targets(Kind::User) else { panic!("a delta") };
     assert_eq!((add.len(), remove.len()), (0, 1));
 }
 
@@ -252,7 +252,7 @@ fn r3_a_password_is_handed_on_and_never_in_the_document() {
 #[test]
 fn r8_a_login_that_stays_is_refused_and_its_echo_is_not() {
     let all = Registries::embedded().unwrap();
-    let shape = all.of_profile(Some(Realm::Client), false).at("Users").unwrap();
+    let shape = all.of_profile(Some(Realm::Client), false, crate::model::dialect::Types::People).at("Users").unwrap();
     let run = |value: &str| {
         let body = json!({"Operations": [{"op": "replace", "path": "userName", "value": value}]});
         apply(shape, ID, &map(&eva()), &operations(&map(&body), Mode::Tolerant).unwrap(), &[], Dialect::default())

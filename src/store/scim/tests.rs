@@ -134,9 +134,9 @@ async fn conditions_find_what_they_say() {
             (AGENTS, Cond::All(vec![Cond::Active(true), Cond::Modified(Order::After, Millis(1000))]), vec![2, 3]),
             (AGENTS, Cond::Created(Order::AtOrBefore, Millis(2000)), vec![1, 2]),
             (AGENTS, Cond::Nothing, vec![]),
-            (groups, Cond::HasMember(id(1)), vec![10]),
-            (groups, Cond::HasMember(id(8)), vec![10]),
-            (groups, Cond::HasMember(id(2)), vec![]),
+            (groups, Cond::HasEnd(Rel::Member, id(1)), vec![10]),
+            (groups, Cond::HasEnd(Rel::Member, id(8)), vec![10]),
+            (groups, Cond::HasEnd(Rel::Member, id(2)), vec![]),
         ] {
             let wanted: Vec<_> = wanted.into_iter().map(id).collect();
             assert_eq!(ids(&first(&mut read, &sight, &cond).await), wanted, "{cond:?}");
@@ -189,7 +189,7 @@ async fn s11_a_foreign_member_looks_like_one_that_nobody_has() {
     both(|db| async move {
         fill(&db).await;
         let mut read = db.read().await.unwrap();
-        let found = members(&mut read, &AGENTS.of(Kind::Group), &[id(10)], 100).await.unwrap();
+        let found = members(&mut read, &[AGENTS, AGENTS.of(Kind::Group)], Rel::Member, &[id(10)], 100).await.unwrap();
         let mut shown: Vec<_> = found.iter().map(|member| (member.value.clone(), member.kind)).collect();
         shown.sort();
         assert_eq!(
