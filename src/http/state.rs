@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OnceCell, watch};
 
 use super::pace::Pace;
+use super::scim::places::Places;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::credential::Hasher;
@@ -34,6 +35,8 @@ pub struct App {
     /// The brake on providers that ask too fast.
     pub pace: Arc<Pace>,
     pub wake: Wake,
+    /// What was counted of the lists of SCIM.
+    pub places: Arc<Places>,
     /// Tokens that were found a moment ago.
     pub tokens: Arc<Memory>,
     /// How the background tasks fare.
@@ -74,6 +77,7 @@ impl App {
             hasher: Hasher::new(config.credentials.cost, clock.clone())?,
             throttle: Arc::default(),
             pace: Arc::default(),
+            places: Arc::default(),
             clock,
             wake: Wake::default(),
             tokens: Arc::default(),

@@ -24,6 +24,9 @@ pub async fn write<'p>(tx: &mut Tx, batch: &Batch<'_>, planned: &'p Planned) -> 
     let mut touched = Touched::default();
     let mut things: Vec<&'p Thing> = planned.world.things.values().filter(|thing| is_touched(thing, planned)).collect();
     things.sort_by_key(|thing| (thing.records.first().copied(), thing.now.id));
+    if things.iter().any(|thing| moves(thing)) {
+        tx.moved();
+    }
     entities(tx, batch, &things, &mut touched).await?;
     assertions(tx, &things).await?;
     lookups(tx, &things).await?;
@@ -35,6 +38,13 @@ pub async fn write<'p>(tx: &mut Tx, batch: &Batch<'_>, planned: &'p Planned) -> 
 
 fn is_touched(thing: &Thing, planned: &Planned) -> bool {
     !thing.records.is_empty() || planned.links.of(thing.now.id).is_some()
+}
+
+/// Whether somebody sees it who did not, or the other way round.
+fn moves(thing: &Thing) -> bool {
+    let state = |entity: &Entity| (entity.state, entity.realm);
+    thing.before.as_ref().map(state) != Some(state(&thing.now))
+        || thing.holds.iter().any(|hold| hold.before.as_ref().map(|before| before.ended) != Some(hold.now.ended))
 }
 
 /// Whether the row of the entity differs.

@@ -181,6 +181,15 @@ impl Db {
         })
     }
 
+    /// The state of the store as far as things come and go, asked before it is looked at: as long as it stays the same, nothing
+    /// came or went. On PostgreSQL any writer may change it.
+    pub async fn stamp(&self, read: &mut Read) -> Result<Stamp, Error> {
+        Ok(Stamp(match self {
+            Db::Sqlite { write, .. } => write.moves().to_string(),
+            Db::Postgres(_) => read.one("SELECT pg_current_snapshot()::text", Vec::new()).await?.get(0)?,
+        }))
+    }
+
     /// Returns when the store must not be written any more and the program must stop (SQLite: a COMMIT failed on the disk).
     pub async fn failed(&self) {
         match self {
@@ -246,6 +255,10 @@ async fn open_postgres(options: &Options) -> Result<Db, Error> {
     Ok(Db::Postgres(pool))
 }
 
+/// See `Db::stamp`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp(String);
+
 /// A text of SQL: literals of this room, joined at most.
 pub type Sql = Cow<'static, str>;
 
@@ -288,6 +301,13 @@ impl Tx {
                 Ok(done) => Ok(done?),
                 Err(_) => Err(Error::Unknown),
             },
+        }
+    }
+
+    /// To be said by whoever writes that something comes, goes, or is seen by others than before.
+    pub fn moved(&mut self) {
+        if let Tx::Sqlite(turn) = self {
+            turn.moved();
         }
     }
 

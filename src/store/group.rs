@@ -10,7 +10,8 @@
 //!    may be dropped anywhere, and there is no `Drop` code that could go wrong.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::{Duration, Instant};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
@@ -39,6 +40,8 @@ pub struct Writer {
     line: Arc<Mutex<Line>>,
     /// How many stand in the line: a hint for the closer, nothing rests on it.
     waiting: AtomicUsize,
+    /// Groups since the start in which something came or went.
+    moves: AtomicU64,
     /// Becomes true when a COMMIT failed on the disk: its outcome is unknown and the program must stop.
     broken: watch::Sender<bool>,
 }
@@ -50,6 +53,8 @@ struct Line {
     group: Option<Group>,
     /// Whether what was written since savepoint `m` counts.
     keep: bool,
+    /// Whether anybody in the group said that something comes or goes.
+    moved: bool,
     broken: Option<Arc<sqlx::Error>>,
 }
 
@@ -79,8 +84,13 @@ impl Writer {
             options,
             line: Arc::new(Mutex::new(line)),
             waiting: AtomicUsize::new(0),
+            moves: AtomicU64::new(0),
             broken: watch::Sender::new(false),
         }))
+    }
+
+    pub(super) fn moves(&self) -> u64 {
+        self.moves.load(SeqCst)
     }
 
     /// Returns when a COMMIT has failed on the disk; otherwise never.
@@ -178,7 +188,12 @@ impl Line {
 
     /// COMMIT, and every member hears of it.
     async fn close(&mut self, writer: &Writer) {
-        match self.control(if self.keep { "COMMIT" } else { "ROLLBACK TO m; COMMIT" }).await {
+        let done = self.control(if self.keep { "COMMIT" } else { "ROLLBACK TO m; COMMIT" }).await;
+        // Before anybody is answered: whoever knows of the change must find it counted.
+        if std::mem::take(&mut self.moved) {
+            writer.moves.fetch_add(1, SeqCst);
+        }
+        match done {
             Ok(()) => self.tell(Ok(())),
             Err(error) => {
                 let disk = is_disk(&error);
@@ -209,6 +224,11 @@ impl Line {
 }
 
 impl Turn {
+    /// Something comes or goes in it.
+    pub(super) fn moved(&mut self) {
+        self.line.moved = true;
+    }
+
     pub(super) async fn commit(mut self) -> Result<(), Error> {
         self.ready()?;
         let mut outcome = self.line.group.as_ref().ok_or(Error::Over)?.outcome.subscribe();

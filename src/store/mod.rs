@@ -38,6 +38,6 @@ pub mod visibility;
 #[cfg(test)]
 pub mod world;
 
-pub use db::{Db, Error, Options, Read, Session, Tx};
+pub use db::{Db, Error, Options, Read, Session, Stamp, Tx};
 pub use embedded::look_at;
 pub use value::{Row, Value, values};

@@ -135,6 +135,8 @@ pub enum From {
     Offset(u64),
     /// Behind this place: costs the same at any depth.
     Behind(Mark),
+    /// So many further behind it.
+    Beyond(Mark, u64),
 }
 
 /// A page.
@@ -148,12 +150,12 @@ pub async fn page(
 ) -> Result<Vec<Found>, Error> {
     let mut statement = select(sight, COLUMNS);
     condition(statement.push(" AND "), cond, sight);
-    if let From::Behind(mark) = from {
+    if let From::Behind(mark) | From::Beyond(mark, _) = from {
         arrange.behind(statement.push(" AND "), mark);
     }
     arrange.order(&mut statement);
     statement.push(" LIMIT ").bind(bounded(limit));
-    if let From::Offset(offset) = from {
+    if let From::Offset(offset) | From::Beyond(_, offset) = from {
         statement.push(" OFFSET ").bind(bounded(*offset));
     }
     session.all(statement.sql, statement.values).await?.iter().map(found).collect()

@@ -9,6 +9,7 @@ mod discovery;
 mod link;
 mod membership;
 mod narrow;
+pub mod places;
 mod read;
 mod reply;
 mod secret;

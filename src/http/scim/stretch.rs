@@ -10,7 +10,7 @@ use super::{link, reply};
 use crate::model::dialect::Mode;
 use crate::model::entity;
 use crate::model::id::EntityId;
-use crate::model::kind::Kind;
+use crate::model::kind::{Kind, Realm};
 use crate::model::order::{Key, Mark};
 use crate::scim::error::Error;
 use crate::scim::filter::{self, Filter};
@@ -18,9 +18,9 @@ use crate::scim::list::Query;
 use crate::scim::project::Projection;
 use crate::scim::schema::{Located, Shape};
 use crate::scim::{eval, render, sort};
-use crate::store::Read;
 use crate::store::filter::{Arrange, By, Cond};
-use crate::store::scim::{self as rows, Found, From};
+use crate::store::scim::{self as rows, Found, From, Sight};
+use crate::store::{Read, Stamp};
 
 /// Resources that one request may read to decide a filter or an order.
 const SCAN: usize = 20_000;
@@ -229,8 +229,17 @@ async fn scan(
 impl Stretch {
     pub async fn count(&self, read: &mut Read, ask: &Ask<'_>, parts: &[Part<'_>]) -> Result<u64, Error> {
         match self {
-            Stretch::Selected { part, cond, .. } => {
-                rows::count(read, &ask.sight(parts[*part].shape.kind), cond).await.map_err(reply::failed)
+            Stretch::Selected { part, cond, arrange } => {
+                let sight = ask.sight(parts[*part].shape.kind);
+                let list = whole(read, ask, &sight, cond, *arrange).await?;
+                if let Some(total) = list.as_ref().and_then(|(list, stamp)| ask.app.places.total(list, stamp)) {
+                    return Ok(total);
+                }
+                let total = rows::count(read, &sight, cond).await.map_err(reply::failed)?;
+                if let Some((list, stamp)) = list {
+                    ask.app.places.counted(&list, &stamp, total);
+                }
+                Ok(total)
             }
             Stretch::Gathered { places, .. } => Ok(places.len() as u64),
         }
@@ -250,12 +259,14 @@ impl Stretch {
         }
         match self {
             Stretch::Selected { part, cond, arrange } => {
-                let from = match begin {
-                    Begin::Offset(offset) => From::Offset(*offset),
-                    Begin::Behind(mark) => From::Behind(mark.clone()),
-                };
                 let sight = ask.sight(parts[*part].shape.kind);
-                let found = rows::page(read, &sight, cond, *arrange, &from, limit).await.map_err(reply::failed)?;
+                let found = match begin {
+                    Begin::Offset(offset) => selected_at(read, ask, &sight, cond, *arrange, *offset, limit).await?,
+                    Begin::Behind(mark) => {
+                        let from = From::Behind(mark.clone());
+                        rows::page(read, &sight, cond, *arrange, &from, limit).await.map_err(reply::failed)?
+                    }
+                };
                 Ok(found.into_iter().map(|found| Row { part: *part, found }).collect())
             }
             Stretch::Gathered { places, descending } => {
@@ -290,6 +301,55 @@ impl Stretch {
             }
         }
     }
+}
+
+/// The name of a whole list in the order of ids, and its state now. Any other list changes by more than coming and going.
+async fn whole(
+    read: &mut Read,
+    ask: &Ask<'_>,
+    sight: &Sight<'_>,
+    cond: &Cond,
+    arrange: Arrange,
+) -> Result<Option<(String, Stamp)>, Error> {
+    if *cond != Cond::All(Vec::new()) || arrange.by != By::Id {
+        return Ok(None);
+    }
+    let realm = sight.realm.map_or("", Realm::as_str);
+    let name = format!("{} {} {realm} {} {}", sight.source, sight.kind, sight.own_only, arrange.descending);
+    Ok(Some((name, ask.app.db.stamp(read).await.map_err(reply::failed)?)))
+}
+
+/// A page that begins so far in: of a whole list from the nearest place that was passed before.
+async fn selected_at(
+    read: &mut Read,
+    ask: &Ask<'_>,
+    sight: &Sight<'_>,
+    cond: &Cond,
+    arrange: Arrange,
+    offset: u64,
+    limit: u64,
+) -> Result<Vec<Found>, Error> {
+    let list = whole(read, ask, sight, cond, arrange).await?;
+    let near = list.as_ref().and_then(|(list, stamp)| ask.app.places.nearest(list, stamp, offset));
+    // One more before the page, so that the next one who begins here need not walk.
+    let ahead = u64::from(list.is_some() && offset > 0 && near.as_ref().is_none_or(|(at, _)| *at < offset));
+    let from = match near {
+        Some((at, mark)) if at == offset => From::Behind(mark),
+        Some((at, mark)) => From::Beyond(mark, offset - ahead - at),
+        None => From::Offset(offset - ahead),
+    };
+    let mut found =
+        rows::page(read, sight, cond, arrange, &from, limit.saturating_add(ahead)).await.map_err(reply::failed)?;
+    if let Some((list, stamp)) = &list {
+        if ahead > 0 && !found.is_empty() {
+            let before = found.remove(0);
+            ask.app.places.passed(list, stamp, offset, Mark::of_id(before.id));
+        }
+        if let Some(last) = found.last() {
+            ask.app.places.passed(list, stamp, offset + found.len() as u64, Mark::of_id(last.id));
+        }
+    }
+    Ok(found)
 }
 
 /// The rows at these places, in their order.

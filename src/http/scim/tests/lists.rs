@@ -4,7 +4,7 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::super::tests::Desk;
+use super::super::tests::{Desk, title, user};
 use crate::store::testing::both;
 
 /// `(userName, title, nickName)`; written in this order.
@@ -220,6 +220,54 @@ async fn a_page_by_cursor_is_one_statement_at_any_depth() {
         let provider = desk.get("/ServiceProviderConfig").await.body;
         assert_eq!((&provider["sort"]["supported"], &provider["pagination"]["cursor"]), (&json!(true), &json!(true)));
         assert_eq!(provider["pagination"]["cursorTimeout"], crate::scim::cursor::TIMEOUT);
+    })
+    .await;
+}
+
+/// What is remembered of a list spares counting and walking, and is never wrong: whoever came or went is seen at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p9_a_remembered_list_is_the_list() {
+    both(|db| async move {
+        let desk = Desk::new(db).await;
+        let mut ids = Vec::new();
+        for n in 0..12 {
+            let made = desk.ask("POST", "/Users", &user(&format!("n{n}"))).await;
+            ids.push(made.body["id"].as_str().unwrap().to_owned());
+        }
+        ids.sort();
+        let page = async |start: usize, count: usize, ids: &[String]| {
+            let answer = desk.cost_of_get(&format!("/Users?startIndex={start}&count={count}")).await;
+            let wanted: Vec<&String> = ids.iter().skip(start - 1).take(count).collect();
+            let found: Vec<&str> =
+                answer.body["Resources"].as_array().unwrap().iter().map(|user| user["id"].as_str().unwrap()).collect();
+            assert_eq!(found, wanted, "from {start}");
+            assert_eq!(answer.body["totalResults"], ids.len(), "from {start}");
+            answer.statements
+        };
+        let first = page(7, 3, &ids).await;
+        let again = page(7, 3, &ids).await;
+        assert!(again < first, "{again} statements after {first}: the total is counted once");
+        for (start, count) in [(10, 3), (1, 5), (6, 2), (3, 9), (12, 5), (11, 1), (1, 12), (2, 1)] {
+            page(start, count, &ids).await;
+        }
+        for round in 0..3 {
+            let gone = ids.remove(2 * round);
+            assert_eq!(
+                desk.ask("DELETE", &format!("/Users/{gone}"), &json!(null)).await.status,
+                StatusCode::NO_CONTENT
+            );
+            page(7, 3, &ids).await;
+            let come = desk.ask("POST", "/Users", &user(&format!("late{round}"))).await;
+            ids.push(come.body["id"].as_str().unwrap().to_owned());
+            ids.sort();
+            for start in [1, 4, 7, 10, 12] {
+                page(start, 4, &ids).await;
+            }
+        }
+        // A change that neither comes nor goes leaves what is known.
+        let one = format!("/Users/{}", ids[3]);
+        assert_eq!(desk.ask("PATCH", &one, &title("Ms")).await.status, StatusCode::OK);
+        page(4, 2, &ids).await;
     })
     .await;
 }
