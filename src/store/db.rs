@@ -21,6 +21,7 @@ use sqlx::{Executor as _, Transaction};
 use super::bind::{postgres, sound, sqlite};
 use super::group::Expect;
 pub use super::group::{Turn, Writer};
+pub use super::readers::{Reader, Readers};
 use super::value::{Row, Value};
 use crate::model::time::Millis;
 
@@ -122,7 +123,13 @@ impl Options {
 
 #[derive(Clone)]
 pub enum Db {
-    Sqlite { write: Arc<Writer>, read: SqlitePool, file: Arc<Path> },
+    Sqlite {
+        write: Arc<Writer>,
+        read: Arc<Readers>,
+        /// For whoever needs a single moment.
+        moments: SqlitePool,
+        file: Arc<Path>,
+    },
     Postgres(PgPool),
 }
 
@@ -166,7 +173,7 @@ impl Db {
     /// A connection for reading; each statement sees what is committed when it starts. One per request, not per statement.
     pub async fn read(&self) -> Result<Read, Error> {
         Ok(match self {
-            Db::Sqlite { read, .. } => Read::Sqlite(read.acquire().await?),
+            Db::Sqlite { read, .. } => Read::Sqlite(read.lend().await?),
             Db::Postgres(pool) => Read::Postgres(pool.acquire().await?),
         })
     }
@@ -174,7 +181,7 @@ impl Db {
     /// A read transaction: all its statements see the same moment. Keep it short on SQLite, it holds up the log.
     pub async fn snapshot(&self) -> Result<Read, Error> {
         Ok(match self {
-            Db::Sqlite { read, .. } => Read::SqliteSnapshot(read.begin().await?),
+            Db::Sqlite { moments, .. } => Read::SqliteSnapshot(moments.begin().await?),
             Db::Postgres(pool) => {
                 Read::PostgresSnapshot(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
             }
@@ -208,13 +215,13 @@ impl Db {
 
     /// A consistent copy of an embedded database into a new file. The caller flushes and renames it.
     pub async fn copy_into(&self, file: &Path) -> Result<(), Error> {
-        let Db::Sqlite { read, .. } = self else {
+        let Db::Sqlite { moments, .. } = self else {
             return Err(Error::Url("a PostgreSQL database is backed up with pg_dump".to_owned()));
         };
         let path = file.to_str().ok_or_else(|| Error::Url("the path is no UTF-8".to_owned()))?;
         // An empty file is filled, and keeps its permissions.
         super::embedded::private(file).map_err(|error| Error::Url(format!("{path}: {error}")))?;
-        let mut connection = read.acquire().await?;
+        let mut connection = moments.acquire().await?;
         sqlx::query("VACUUM INTO $1").bind(path.to_owned()).execute(&mut *connection).await?;
         Ok(())
     }
@@ -222,8 +229,9 @@ impl Db {
     /// Closes every connection; on SQLite the last one folds the log into the file.
     pub async fn close(&self) {
         match self {
-            Db::Sqlite { read, .. } => {
+            Db::Sqlite { read, moments, .. } => {
                 read.close().await;
+                moments.close().await;
                 self.checkpoint().await.ok();
             }
             Db::Postgres(pool) => pool.close().await,
@@ -382,7 +390,7 @@ impl Session for Tx {
 
 /// A connection for reading.
 pub enum Read {
-    Sqlite(PoolConnection<Sqlite>),
+    Sqlite(Reader),
     SqliteSnapshot(Transaction<'static, Sqlite>),
     Postgres(PoolConnection<Postgres>),
     PostgresSnapshot(Transaction<'static, Postgres>),
@@ -405,9 +413,7 @@ impl Session for Read {
         Box::pin(async move {
             sound(&values)?;
             Ok(match self {
-                Read::Sqlite(c) => {
-                    sqlite(sql, values).fetch_all(&mut **c).await?.into_iter().map(Row::Sqlite).collect()
-                }
+                Read::Sqlite(reader) => reader.all(sqlite(sql, values)).await?.into_iter().map(Row::Sqlite).collect(),
                 Read::SqliteSnapshot(c) => {
                     sqlite(sql, values).fetch_all(&mut **c).await?.into_iter().map(Row::Sqlite).collect()
                 }

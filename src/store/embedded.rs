@@ -8,6 +8,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 
 use super::db::{Db, Error, Session as _};
 use super::group::Writer;
+use super::readers::Readers;
 
 /// SQLite files of ours carry this ("mstd"), so that a wrong file is refused instead of filled.
 const APPLICATION_ID: i64 = 0x6d73_7464;
@@ -44,13 +45,14 @@ pub(super) async fn open(file: &Path, readers: u32) -> Result<Db, Error> {
     let writer = Writer::open(options.clone().pragma("cache_size", CACHE).pragma("wal_autocheckpoint", LOG)).await?;
     let readers = readers.max(1);
     let cache = (READ_CACHE / readers).clamp(LEAST_READ_CACHE, MOST_READ_CACHE);
-    let read = SqlitePoolOptions::new()
+    let reading = options.create_if_missing(false).read_only(true).pragma("cache_size", format!("-{cache}"));
+    let moments = SqlitePoolOptions::new()
         .max_connections(readers)
         .test_before_acquire(false)
         .acquire_timeout(Duration::from_secs(30))
-        .connect_with(options.create_if_missing(false).read_only(true).pragma("cache_size", format!("-{cache}")))
-        .await?;
-    let db = Db::Sqlite { write: writer, read, file: file.into() };
+        .idle_timeout(Duration::from_mins(1))
+        .connect_lazy_with(reading.clone());
+    let db = Db::Sqlite { write: writer, read: Readers::new(reading, readers), moments, file: file.into() };
     identify(&db, unclean).await?;
     Ok(db)
 }

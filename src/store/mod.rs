@@ -23,6 +23,7 @@ pub mod migrate;
 pub mod names;
 pub mod outbox;
 pub mod quarantine;
+mod readers;
 pub mod run;
 pub mod scim;
 pub mod secret;
