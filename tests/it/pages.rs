@@ -72,7 +72,8 @@ async fn b7_every_page_of_a_provider_can_be_followed() {
 
 #[test]
 fn a_page_is_read_as_it_is_written() {
-    let page = "a\n```toml\nx = 1\n```\n```sh\none\n# expect 200: [\"a: b\"]\n# expect 204 404\n```\n```console\nno\n```\n";
+    let page =
+        "a\n```toml\nx = 1\n```\n```sh\none\n# expect 200: [\"a: b\"]\n# expect 204 404\n```\n```console\nno\n```\n";
     assert_eq!(blocks(page, "toml"), "x = 1\n");
     assert_eq!(expected(&blocks(page, "sh")), ["200", "[\"a: b\"]", "204", "404"]);
 }

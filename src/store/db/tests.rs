@@ -1,0 +1,83 @@
+//! What both databases promise: shared commits, turns that leave no trace, statements that were given up.
+
+use super::*;
+use crate::store::values;
+
+async fn embedded() -> (tempfile::TempDir, Db) {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::open(&Options::new(format!("sqlite://{}/a.db", folder.path().display()))).await.unwrap();
+    db.migrate(Millis(0)).await.unwrap();
+    (folder, db)
+}
+
+const ADD: &str = "INSERT INTO lease (name, holder, epoch, expires) VALUES ($1, $2, 0, 0)";
+
+async fn count(db: &Db) -> i64 {
+    db.read().await.unwrap().one("SELECT count(*) FROM lease", values![]).await.unwrap().get(0).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_share_commits_and_a_dropped_turn_leaves_no_trace() {
+    let (_folder, db) = embedded().await;
+    let tasks: Vec<_> = (0..40)
+        .map(|n| {
+            let db = db.clone();
+            tokio::spawn(async move {
+                let mut tx = db.write().await.unwrap();
+                tx.execute(ADD, values![format!("{n}"), "x"]).await.unwrap();
+                if n % 4 == 0 {
+                    return; // dropped
+                }
+                tx.commit().await.unwrap();
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(count(&db).await, 30);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_constraint_error_ends_only_its_statement() {
+    let (_folder, db) = embedded().await;
+    let mut tx = db.write().await.unwrap();
+    tx.execute(ADD, values!["a", "x"]).await.unwrap();
+    assert!(tx.execute(ADD, values!["a", "x"]).await.unwrap_err().is_unique_violation());
+    tx.execute(ADD, values!["b", "x"]).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(count(&db).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_that_was_given_up_ends_the_turn() {
+    let (_folder, db) = embedded().await;
+    let mut tx = db.write().await.unwrap();
+    let slow = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000000) \
+                INSERT INTO lease (name, holder, epoch, expires) SELECT 'n' || max(i), 'x', 0, 0 FROM n";
+    assert!(tokio::time::timeout(Duration::from_millis(5), tx.execute(slow, values![])).await.is_err());
+    assert!(matches!(tx.commit().await, Err(Error::Over)));
+    assert_eq!(count(&db).await, 0);
+    let mut tx = db.write().await.unwrap();
+    tx.execute(ADD, values!["next", "x"]).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(count(&db).await, 1);
+}
+
+#[tokio::test]
+async fn migrating_again_applies_nothing_and_a_foreign_file_is_refused() {
+    let (folder, db) = embedded().await;
+    assert!(db.migrate(Millis(0)).await.unwrap().is_empty());
+    assert!(db.checkpoint().await.unwrap());
+    let copy = folder.path().join("copy.db");
+    db.copy_into(&copy).await.unwrap();
+    assert!(Db::open(&Options::new(format!("sqlite://{}", copy.display()))).await.is_ok());
+
+    let foreign = folder.path().join("foreign.db");
+    let other = sqlx::sqlite::SqliteConnectOptions::new().filename(&foreign).create_if_missing(true);
+    let mut connection = sqlx::ConnectOptions::connect(&other).await.unwrap();
+    connection.execute("CREATE TABLE mine (a TEXT)").await.unwrap();
+    drop(connection);
+    let refused = Db::open(&Options::new(format!("sqlite://{}", foreign.display()))).await;
+    assert!(refused.err().unwrap().to_string().contains("another program"));
+}
