@@ -2,6 +2,7 @@
 //! works with it to its end, so that a reload in the middle of a request changes nothing for it.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,32 +25,34 @@ use crate::store::token_memory::Memory;
 use crate::store::{self, Db, lease, secret};
 use crate::telemetry::Board;
 
-/// The daemon as the surfaces see it.
+/// The daemon as the surfaces see it. One count for all of it: every layer of every request clones it.
 #[derive(Clone)]
-pub struct App {
+pub struct App(Arc<Parts>);
+
+pub struct Parts {
     pub db: Db,
     pub clock: Clock,
     pub hasher: Hasher,
     /// The brake on guessing passwords.
     pub throttle: Arc<Throttle>,
     /// The brake on providers that ask too fast.
-    pub pace: Arc<Pace>,
+    pub pace: Pace,
     pub wake: Wake,
     /// What was counted of the lists of SCIM.
-    pub places: Arc<Places>,
+    pub places: Places,
     /// Tokens that were found a moment ago.
     pub tokens: Arc<Memory>,
     /// How the background tasks fare.
     pub board: Board,
     /// Swapped as a whole by a reload.
-    config: Arc<watch::Sender<Arc<Config>>>,
+    config: watch::Sender<Arc<Config>>,
     /// The engine's view of the same configuration.
-    engine: Arc<watch::Sender<Context>>,
-    health: Arc<Health>,
+    engine: watch::Sender<Context>,
+    health: Health,
     /// What SCIM publishes, of the same configuration.
-    schemas: Arc<watch::Sender<Registries>>,
+    schemas: watch::Sender<Registries>,
     /// Loaded when the first list is read by cursor.
-    sealer: Arc<OnceCell<Sealer>>,
+    sealer: OnceCell<Sealer>,
 }
 
 #[derive(Default)]
@@ -65,28 +68,36 @@ struct Health {
 const PROBE_AGE: Duration = Duration::from_millis(500);
 const PROBE_TIME: Duration = Duration::from_secs(5);
 
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
 impl App {
     pub fn new(db: Db, clock: Clock, config: Config) -> Result<App, hasher::Error> {
         let engine = context(&clock, &config);
         let schemas = schemas(&config).unwrap_or_else(|| {
             Registries::embedded().expect("the schemas in the program are sound, which a test holds")
         });
-        Ok(App {
-            schemas: Arc::new(watch::Sender::new(schemas)),
+        Ok(App(Arc::new(Parts {
+            schemas: watch::Sender::new(schemas),
             db,
             hasher: Hasher::new(config.credentials.cost, clock.clone())?,
             throttle: Arc::default(),
-            pace: Arc::default(),
-            places: Arc::default(),
+            pace: Pace::default(),
+            places: Places::default(),
             clock,
             wake: Wake::default(),
             tokens: Arc::default(),
             board: Board::default(),
-            config: Arc::new(watch::Sender::new(Arc::new(config))),
-            engine: Arc::new(watch::Sender::new(engine)),
-            health: Arc::default(),
-            sealer: Arc::default(),
-        })
+            config: watch::Sender::new(Arc::new(config)),
+            engine: watch::Sender::new(engine),
+            health: Health::default(),
+            sealer: OnceCell::new(),
+        })))
     }
 
     /// The configuration as it is now.

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::error::Error;
 use super::json::short;
 use super::message;
+use crate::model::fold;
 
 /// Operations in one request, as the provider's configuration publishes it.
 pub const OPERATIONS: usize = 1000;
@@ -41,6 +42,14 @@ pub struct Asked {
     pub method: String,
     pub bulk_id: Option<String>,
     pub operation: Result<Operation, Error>,
+}
+
+impl Asked {
+    /// The name of the resource that it makes.
+    pub fn posts(&self) -> Option<&str> {
+        let operation = self.operation.as_ref().ok()?;
+        operation.bulk_id.as_deref().filter(|_| operation.method == Method::Post)
+    }
 }
 
 #[derive(Debug)]
@@ -144,6 +153,23 @@ impl Operation {
         let mut names = BTreeSet::new();
         names.extend(self.path.rsplit('/').next().and_then(named));
         self.data.values().for_each(|value| gather(value, &mut names));
+        names
+    }
+
+    /// Folded values by which the new resource could be another's, or taken for one that is there.
+    fn names(&self) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        let mut text = |value: Option<&Value>| names.extend(value.and_then(Value::as_str).map(fold::key));
+        let login = member(&self.data, "userName");
+        text(login.or_else(|| member(&self.data, "displayName")));
+        text(member(&self.data, "externalId"));
+        text(member(&self.data, "number"));
+        for extension in self.data.values().filter_map(Value::as_object) {
+            text(member(extension, "employeeNumber"));
+        }
+        for email in member(&self.data, "emails").and_then(Value::as_array).into_iter().flatten() {
+            text(email.as_object().and_then(|email| member(email, "value")).or(Some(email)));
+        }
         names
     }
 
@@ -269,6 +295,31 @@ fn circles(needs: &[Vec<usize>], order: &[usize]) -> Vec<usize> {
     found
 }
 
+/// Which operations may run at the same time, in order: new resources that share no name and do not speak of each other.
+/// Everything else runs alone.
+pub fn waves(operations: &[Asked], order: &[usize]) -> Vec<Vec<usize>> {
+    let mut waves: Vec<Vec<usize>> = Vec::new();
+    let (mut names, mut made) = (BTreeSet::new(), BTreeSet::new());
+    for at in order.iter().copied() {
+        let posted = operations[at].operation.as_ref().ok().filter(|operation| operation.method == Method::Post);
+        let own = posted.map(Operation::names).unwrap_or_default();
+        let joins = posted.is_some_and(|operation| {
+            own.is_disjoint(&names) && operation.needs().iter().all(|needed| !made.contains(*needed))
+        });
+        match waves.last_mut().filter(|_| joins && !made.is_empty()) {
+            Some(wave) => wave.push(at),
+            None => {
+                waves.push(vec![at]);
+                names.clear();
+                made.clear();
+            }
+        }
+        names.extend(own);
+        made.extend(posted.and_then(|operation| operation.bulk_id.as_deref()));
+    }
+    waves
+}
+
 /// The answer, of the operations that were run.
 pub fn response(operations: Vec<Value>) -> Value {
     json!({"schemas": [message::BULK_RESPONSE], "Operations": operations})
@@ -285,6 +336,31 @@ mod tests {
 
     fn request(operations: &[Value]) -> Request {
         read(json!({"Operations": operations}).as_object().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_may_run_at_the_same_time_shares_no_name() {
+        let user = |name: &str, login: &str, email: &str| {
+            json!({"method": "POST", "bulkId": name, "path": "/Users",
+                   "data": {"USERNAME": login, "emails": [{"value": email}]}})
+        };
+        let delete = json!({"method": "DELETE", "path": "/Users/1"});
+        let mut request = request(&[
+            user("a", "a", "a@x"),
+            user("b", "b", "b@x"),
+            user("c", "A", "c@x"),
+            user("d", "d", "C@x"),
+            post("g", &["a"]),
+            post("h", &["g"]),
+            delete.clone(),
+            delete,
+            user("e", "e", "e@x"),
+            post("i", &[]),
+            json!({"method": "POST", "path": "/Users", "bulkId": "e", "data": {}}),
+        ]);
+        let order = order(&mut request.operations);
+        let waves = waves(&request.operations, &order);
+        assert_eq!(waves, [vec![0, 1], vec![2], vec![3, 4], vec![5], vec![6], vec![7], vec![8, 9], vec![10]]);
     }
 
     fn names(operations: &[Value]) -> (String, String) {

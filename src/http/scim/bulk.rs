@@ -1,10 +1,13 @@
-//! POST /Bulk (RFC 7644 §3.7): the operations one after the other, each as if it had come alone, with its own transaction
-//! and its own answer. What is spoken of is made first, wherever it stands.
+//! POST /Bulk (RFC 7644 §3.7): the operations in their order, each as if it had come alone, with its own transaction and its
+//! own answer; new resources that have nothing to do with each other a few at a time. What is spoken of is made first,
+//! wherever it stands.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 
 use axum::http::{HeaderValue, Method as Verb, Request, StatusCode, header};
 use axum::response::Response;
+use futures_util::stream::{self, StreamExt as _};
 use serde_json::{Map, Value, json};
 
 use super::ask::{Ask, Place};
@@ -12,20 +15,35 @@ use super::{reply, write};
 use crate::scim::bulk::{self, Asked, Method, Operation};
 use crate::scim::error::Error;
 
+/// Operations that are under way at once: they share their commits, and leave room for others.
+const TOGETHER: usize = 8;
+
 pub async fn run(ask: &Ask<'_>, body: &Map<String, Value>) -> Result<Response, Error> {
     let mut request = bulk::read(body)?;
     let order = bulk::order(&mut request.operations);
     let mut ids = BTreeMap::new();
     let mut answers = BTreeMap::new();
     let mut failures = 0;
-    for at in order {
-        let asked = &request.operations[at];
-        let result = match &asked.operation {
-            Ok(operation) => one(ask, operation, &mut ids).await,
-            Err(error) => Err(Failed { error: error.clone(), location: None }),
-        };
-        failures += u64::from(result.is_err());
-        answers.insert(at, answer(asked, result));
+    // Who counts failures wants to know exactly what was not tried any more.
+    let waves = match request.fail_on_errors {
+        Some(_) => order.into_iter().map(|at| vec![at]).collect(),
+        None => bulk::waves(&request.operations, &order),
+    };
+    for wave in waves {
+        // Boxed: the compiler does not see otherwise that what holds them may move between threads.
+        let mut tries: Vec<Pin<Box<dyn Future<Output = Result<Done, Failed>> + Send + '_>>> = Vec::new();
+        for at in &wave {
+            tries.push(Box::pin(tried(ask, &request.operations[*at], &ids)));
+        }
+        let results: Vec<_> = stream::iter(tries).buffered(TOGETHER).collect().await;
+        for (at, result) in wave.into_iter().zip(results) {
+            let asked = &request.operations[at];
+            if let (Ok(done), Some(name)) = (&result, asked.posts()) {
+                ids.insert(name.to_owned(), done.id().to_owned());
+            }
+            failures += u64::from(result.is_err());
+            answers.insert(at, answer(asked, result));
+        }
         if request.fail_on_errors.is_some_and(|limit| failures >= limit) {
             break;
         }
@@ -34,11 +52,24 @@ pub async fn run(ask: &Ask<'_>, body: &Map<String, Value>) -> Result<Response, E
     Ok(reply::body(StatusCode::OK, bulk::response(answers.into_values().collect()).to_string()))
 }
 
+async fn tried(ask: &Ask<'_>, asked: &Asked, ids: &BTreeMap<String, String>) -> Result<Done, Failed> {
+    match &asked.operation {
+        Ok(operation) => one(ask, operation, ids).await,
+        Err(error) => Err(Failed { error: error.clone(), location: None }),
+    }
+}
+
 /// What became of an operation.
 struct Done {
     status: StatusCode,
     location: String,
     version: Option<String>,
+}
+
+impl Done {
+    fn id(&self) -> &str {
+        self.location.rsplit('/').next().unwrap_or_default()
+    }
 }
 
 struct Failed {
@@ -53,7 +84,7 @@ impl From<Error> for Failed {
     }
 }
 
-async fn one(ask: &Ask<'_>, operation: &Operation, ids: &mut BTreeMap<String, String>) -> Result<Done, Failed> {
+async fn one(ask: &Ask<'_>, operation: &Operation, ids: &BTreeMap<String, String>) -> Result<Done, Failed> {
     let operation = operation.resolved(ids)?;
     let inner = ask.with(parts(&operation)?);
     let nowhere = || Error::InvalidPath("`path` names no resource type or resource of this service".to_owned());
@@ -80,9 +111,6 @@ async fn one(ask: &Ask<'_>, operation: &Operation, ids: &mut BTreeMap<String, St
     let text =
         |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::to_owned);
     let location = text(header::LOCATION).or(location).unwrap_or_default();
-    if let (Method::Post, Some(name), Some(id)) = (operation.method, operation.bulk_id, location.rsplit('/').next()) {
-        ids.insert(name, id.to_owned());
-    }
     Ok(Done { status: response.status(), version: text(header::ETAG), location })
 }
 
