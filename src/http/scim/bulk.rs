@@ -18,6 +18,9 @@ use crate::scim::error::Error;
 /// Operations that are under way at once: they share their commits, and leave room for others.
 const TOGETHER: usize = 8;
 
+/// Boxed: the compiler does not see otherwise that what holds them may move between threads.
+type Trying<'t> = Pin<Box<dyn Future<Output = Result<Done, Failed>> + Send + 't>>;
+
 pub async fn run(ask: &Ask<'_>, body: &Map<String, Value>) -> Result<Response, Error> {
     let mut request = bulk::read(body)?;
     let order = bulk::order(&mut request.operations);
@@ -30,8 +33,7 @@ pub async fn run(ask: &Ask<'_>, body: &Map<String, Value>) -> Result<Response, E
         None => bulk::waves(&request.operations, &order),
     };
     for wave in waves {
-        // Boxed: the compiler does not see otherwise that what holds them may move between threads.
-        let mut tries: Vec<Pin<Box<dyn Future<Output = Result<Done, Failed>> + Send + '_>>> = Vec::new();
+        let mut tries: Vec<Trying<'_>> = Vec::new();
         for at in &wave {
             tries.push(Box::pin(tried(ask, &request.operations[*at], &ids)));
         }
