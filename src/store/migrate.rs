@@ -17,6 +17,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0004_sight", include_str!("../../migrations/0004_sight.sql")),
     ("0005_secret", include_str!("../../migrations/0005_secret.sql")),
     ("0006_token_subject", include_str!("../../migrations/0006_token_subject.sql")),
+    ("0007_list", include_str!("../../migrations/0007_list.sql")),
 ];
 
 /// Brings the schema up to date and returns the names of what was applied.

@@ -14,7 +14,11 @@ const LISTS: usize = 256;
 const PLACES: usize = 256;
 
 #[derive(Default)]
-pub struct Places(Mutex<HashMap<String, Known>>);
+pub struct Places {
+    lists: Mutex<HashMap<String, Known>>,
+    /// Whoever has to count or walk does it alone: the others find what it found.
+    walk: tokio::sync::Mutex<()>,
+}
 
 struct Known {
     stamp: Stamp,
@@ -24,6 +28,11 @@ struct Known {
 }
 
 impl Places {
+    /// To be held by whoever found nothing here, while it looks once more and then asks the store.
+    pub async fn walk(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.walk.lock().await
+    }
+
     pub fn total(&self, list: &str, stamp: &Stamp) -> Option<u64> {
         self.lists().get(list).filter(|known| known.stamp == *stamp)?.total
     }
@@ -63,6 +72,6 @@ impl Places {
     }
 
     fn lists(&self) -> MutexGuard<'_, HashMap<String, Known>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lists.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

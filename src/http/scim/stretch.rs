@@ -26,6 +26,8 @@ use crate::store::{Read, Stamp};
 const SCAN: usize = 20_000;
 /// Resources that are read at once while scanning.
 const STEP: u64 = 500;
+/// Rows to walk over from which on whoever walks goes alone.
+const FAR: u64 = 1000;
 
 /// The question put to one type.
 pub struct Part<'s> {
@@ -232,13 +234,19 @@ impl Stretch {
             Stretch::Selected { part, cond, arrange } => {
                 let sight = ask.sight(parts[*part].shape.kind);
                 let list = whole(read, ask, &sight, cond, *arrange).await?;
-                if let Some(total) = list.as_ref().and_then(|(list, stamp)| ask.app.places.total(list, stamp)) {
+                let Some((list, stamp)) = list else {
+                    return rows::count(read, &sight, cond).await.map_err(reply::failed);
+                };
+                let places = &ask.app.places;
+                if let Some(total) = places.total(&list, &stamp) {
+                    return Ok(total);
+                }
+                let _alone = places.walk().await;
+                if let Some(total) = places.total(&list, &stamp) {
                     return Ok(total);
                 }
                 let total = rows::count(read, &sight, cond).await.map_err(reply::failed)?;
-                if let Some((list, stamp)) = list {
-                    ask.app.places.counted(&list, &stamp, total);
-                }
+                places.counted(&list, &stamp, total);
                 Ok(total)
             }
             Stretch::Gathered { places, .. } => Ok(places.len() as u64),
@@ -330,7 +338,13 @@ async fn selected_at(
     limit: u64,
 ) -> Result<Vec<Found>, Error> {
     let list = whole(read, ask, sight, cond, arrange).await?;
-    let near = list.as_ref().and_then(|(list, stamp)| ask.app.places.nearest(list, stamp, offset));
+    let nearest = || list.as_ref().and_then(|(list, stamp)| ask.app.places.nearest(list, stamp, offset));
+    let far = |near: &Option<(u64, Mark)>| offset - near.as_ref().map_or(0, |(at, _)| *at) > FAR;
+    let mut near = nearest();
+    let alone = if list.is_some() && far(&near) { Some(ask.app.places.walk().await) } else { None };
+    if alone.is_some() {
+        near = nearest();
+    }
     // One more before the page, so that the next one who begins here need not walk.
     let ahead = u64::from(list.is_some() && offset > 0 && near.as_ref().is_none_or(|(at, _)| *at < offset));
     let from = match near {
