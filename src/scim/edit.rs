@@ -93,18 +93,28 @@ pub fn set(
         (filter, sub) => {
             let whole = Located { sub: None, ..place };
             let makes = add || !notes.dialect.is_strict();
-            let chosen = choose(items, filter, makes, &whole.shown())?;
+            let (chosen, made) = choose(items, attribute, filter, makes, &whole.shown(), notes)?;
             for index in &chosen {
                 fill(object(&mut items[*index]), attribute, sub, given, &at, notes);
+            }
+            // What is made is what the filter means, or the same request would make another one each time.
+            let new = items.last().and_then(Value::as_object).filter(|_| made);
+            if let (Some(new), Some(filter)) = (new, filter)
+                && !new.is_empty()
+                && !eval::matches(filter, new)
+                && notes.faults.is_empty()
+            {
+                return Err(nothing_meant(&whole.shown(), "what would be made does not match either"));
             }
             chosen
         }
     };
+    settle_primary(items, &fresh);
+    items.retain(|item| !is_hollow(item));
     // What is too much already may shrink, not grow.
     if items.len() > resource::VALUES.max(before) {
         return Err(Error::InvalidValue(format!("`{at}` {}", resource::too_many())));
     }
-    settle_primary(items, &fresh);
     Ok(())
 }
 
@@ -121,33 +131,48 @@ fn append(items: &mut Vec<Value>, new: Vec<Value>) -> Vec<usize> {
     fresh
 }
 
-/// The elements that are meant: those that match, or a new one made of the filter's `eq` terms where that `makes` sense.
-fn choose(items: &mut Vec<Value>, filter: Option<&Filter<'_>>, makes: bool, at: &str) -> Result<Vec<usize>, Error> {
+/// An element that has lost everything is no element, for the next operation already.
+fn is_hollow(item: &Value) -> bool {
+    item.as_object().is_some_and(Map::is_empty)
+}
+
+fn nothing_meant(at: &str, why: &str) -> Error {
+    Error::NoTarget(format!("no value of `{at}` matches, and {why}"))
+}
+
+/// The elements that are meant: those that match, or a new one (true) made of the filter's `eq` terms where
+/// that `makes` sense.
+fn choose(
+    items: &mut Vec<Value>,
+    attribute: &Attribute,
+    filter: Option<&Filter<'_>>,
+    makes: bool,
+    at: &str,
+    notes: &mut Notes,
+) -> Result<(Vec<usize>, bool), Error> {
     let Some(filter) = filter else {
         if items.is_empty() {
             items.push(Value::Object(Map::new()));
         }
-        return Ok((0..items.len()).collect());
+        return Ok(((0..items.len()).collect(), false));
     };
     let found: Vec<usize> = (0..items.len())
         .filter(|index| items[*index].as_object().is_some_and(|element| eval::matches(filter, element)))
         .collect();
     if !found.is_empty() {
-        return Ok(found);
+        return Ok((found, false));
     }
-    let terms = equalities(filter).filter(|_| makes).ok_or_else(|| {
-        Error::NoTarget(format!("no value of `{at}` matches, and the filter does not say what to make"))
-    })?;
+    let terms = equalities(filter).filter(|_| makes);
+    let terms = terms.ok_or_else(|| nothing_meant(at, "the filter does not say what to make"))?;
     let element: Map<String, Value> =
         terms.into_iter().map(|(attribute, literal)| (attribute.name.clone(), as_value(literal))).collect();
-    for (name, text) in element.iter().filter_map(|(name, value)| Some((name, value.as_str()?))) {
-        let at = format!("{at}.{name}");
-        if let Some(why) = resource::text_fault(&at, text) {
-            return Err(Error::InvalidValue(format!("`{at}` {why}")));
-        }
-    }
-    items.push(Value::Object(element));
-    Ok(vec![items.len() - 1])
+    // Checked as if it had been sent: no control characters, nothing empty, base64 where it is due.
+    let element = match resource::value(attribute, &Value::Object(element), at, notes) {
+        Some(Value::Array(mut checked)) => checked.pop(),
+        _ => None,
+    };
+    items.push(element.unwrap_or_else(|| Value::Object(Map::new())));
+    Ok((vec![items.len() - 1], true))
 }
 
 /// Lays what is given into one element.
@@ -220,7 +245,8 @@ pub fn remove(
     listed: Option<&Value>,
     notes: &mut Notes,
 ) {
-    if get(document, place).is_none() {
+    // Nothing is there, or an operation before this one left nothing of it.
+    if get(document, place).is_none_or(|value| value.is_null() || value.as_array().is_some_and(Vec::is_empty)) {
         return;
     }
     let slot = slot(document, place);
@@ -250,7 +276,7 @@ pub fn remove(
                 (true, Some(sub)) if sub.name == "value" => false,
                 (true, Some(sub)) => {
                     object(item).remove(&sub.name);
-                    true
+                    !is_hollow(item)
                 }
             }
         }),

@@ -386,3 +386,33 @@ fn members_are_not_wiped_by_null() {
     let error = run("Groups", &json!({"displayName": "G"}), &ops).unwrap_err();
     assert_eq!(error.scim_type(), Some("invalidValue"));
 }
+
+#[test]
+fn what_a_filter_makes_is_what_it_means() {
+    let add = |path: &str| json!([{"op": "add", "path": path, "value": "z@x"}]);
+    for path in [
+        "emails[type eq \"a\" and type eq \"b\"].value",
+        "emails[value eq \"a@x\"].value",
+        "emails[type eq \"\"].value",
+    ] {
+        assert_eq!(run("Users", &eva(), &add(path)).unwrap_err().scim_type(), Some("noTarget"), "{path}");
+    }
+    let error = run("Users", &eva(), &add("x509Certificates[value eq \"ž\"].display")).unwrap_err();
+    assert_eq!(error.scim_type(), Some("invalidValue"), "{error}");
+    // Nothing is what comes of an empty value.
+    let nothing = json!([{"op": "replace", "path": "phoneNumbers[type eq \"mobile\"].value", "value": ""}]);
+    assert_eq!(Value::Object(run("Users", &eva(), &nothing).unwrap().document), eva());
+}
+
+#[test]
+fn what_lost_everything_does_not_come_back() {
+    let rename = json!({"op": "replace", "path": "emails.type", "value": "other"});
+    for ops in [
+        json!([{"op": "replace", "path": "emails[type eq \"work\"].value", "value": ""}, rename]),
+        json!([{"op": "add", "path": "emails", "value": [{"type": "x"}]}, {"op": "remove", "path": "emails[type eq \"work\"]"},
+               {"op": "remove", "path": "emails[type eq \"x\"].type"}, rename]),
+    ] {
+        let patched = run("Users", &eva(), &ops).unwrap_or_else(|error| panic!("{ops}: {error}"));
+        assert_eq!(patched.document["emails"], json!([{"value": "h@x", "type": "other"}]), "{ops}");
+    }
+}
