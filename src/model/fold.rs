@@ -5,11 +5,15 @@ use unicode_normalization::UnicodeNormalization;
 
 /// Case- and width-insensitive key: NFKC, lower case, NFKC again, outer white space gone. `Ž` = `ž`, `ﬀ` = `ff`.
 pub fn key(text: &str) -> String {
-    let trimmed = text.trim();
-    if trimmed.is_ascii() {
-        return trimmed.to_ascii_lowercase();
+    part(text.trim())
+}
+
+/// The same of a part of a text, whose outer white space stands inside of the whole.
+pub fn part(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
     }
-    trimmed.nfkc().flat_map(char::to_lowercase).nfkc().map(|c| if c == 'ς' { 'σ' } else { c }).collect()
+    text.nfkc().flat_map(char::to_lowercase).nfkc().map(|c| if c == 'ς' { 'σ' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -151,6 +151,7 @@ mod tests {
             (r#"title eq "x" or title pr and userName pr"#, false),
             (r#"displayName co "%""#, true),
             (r#"displayName co "_""#, false),
+            (r#"displayName co "100 ""#, false),
             (r#"title ne "x" and title eq null and userName ne null"#, true),
             (r#"emails.value ne "w@x.cz""#, false),
             (

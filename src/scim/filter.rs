@@ -316,7 +316,8 @@ fn literal(place: Located<'_>, op: Op, given: Given) -> Result<Literal, Error> {
             .map_or_else(|| wrong("is compared with what is no RFC 3339 time"), |at| Ok(Literal::Time(at))),
         Type::Binary if ordered => wrong("is binary and has no order"),
         _ => {
-            let folded = (!attribute.case_exact && attribute.kind != Type::DateTime).then(|| fold::key(&text));
+            let fold = if part { fold::part } else { fold::key };
+            let folded = (!attribute.case_exact && attribute.kind != Type::DateTime).then(|| fold(&text));
             Ok(Literal::Text { exact: text, folded })
         }
     }
