@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::error::Error;
 use super::json::short;
 use super::message;
+use super::steps::step;
 use crate::model::fold;
 
 /// Operations in one request, as the provider's configuration publishes it.
@@ -199,6 +200,7 @@ fn named(text: &str) -> Option<&str> {
 }
 
 fn gather<'v>(value: &'v Value, names: &mut BTreeSet<&'v str>) {
+    step();
     match value {
         Value::String(text) => names.extend(named(text)),
         Value::Array(items) => items.iter().for_each(|item| gather(item, names)),
@@ -255,6 +257,7 @@ fn after_needs(needs: &[Vec<usize>]) -> Vec<usize> {
         let mut stack = if seen[start] { Vec::new() } else { vec![(start, 0)] };
         seen[start] = true;
         while let Some((at, looked)) = stack.pop() {
+            step();
             match needs[at].get(looked) {
                 Some(next) => {
                     stack.push((at, looked + 1));
@@ -283,6 +286,7 @@ fn circles(needs: &[Vec<usize>], order: &[usize]) -> Vec<usize> {
         let mut component = Vec::new();
         let mut stack = vec![start];
         while let Some(at) = stack.pop() {
+            step();
             if !std::mem::replace(&mut seen[at], true) {
                 component.push(at);
                 stack.extend(&needed_by[at]);

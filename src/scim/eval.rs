@@ -7,11 +7,13 @@ use serde_json::{Map, Value};
 
 use super::filter::{Filter, Literal, Op};
 use super::schema::{Attribute, Located};
+use super::steps::step;
 use crate::model::fold;
 use crate::model::time::Millis;
 
 /// Whether the resource (with `id`, `meta` and whatever else the filter may ask for) satisfies the filter.
 pub fn matches(filter: &Filter<'_>, resource: &Map<String, Value>) -> bool {
+    step();
     match filter {
         Filter::And(parts) => parts.iter().all(|part| matches(part, resource)),
         Filter::Or(parts) => parts.iter().any(|part| matches(part, resource)),
@@ -69,6 +71,7 @@ fn present(value: &Value) -> bool {
 }
 
 fn compare(attribute: &Attribute, value: &Value, op: Op, literal: &Literal) -> bool {
+    step();
     match (literal, value) {
         (Literal::Bool(wanted), Value::Bool(value)) => op == Op::Eq && value == wanted,
         (Literal::Int(wanted), Value::Number(number)) if number.is_i64() => {

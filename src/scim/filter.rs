@@ -9,6 +9,7 @@ use super::json::short;
 use super::lexer::{Token, tokens};
 use super::resource::boolean;
 use super::schema::{Attribute, Located, Shape, Type};
+use super::steps::step;
 use crate::model::dialect::Mode;
 use crate::model::fold;
 use crate::model::time::Millis;
@@ -133,7 +134,7 @@ impl Parser {
 
     fn term<'s>(&mut self, scope: &Scope<'s>, depth: usize) -> Result<Filter<'s>, Error> {
         let depth = depth.checked_sub(1).ok_or_else(|| too_much(format!("more than {DEPTH} levels of brackets")))?;
-        match self.tokens.next() {
+        match self.next() {
             Some(Token::Open) => self.group(scope, depth),
             Some(Token::Word(word)) if word.eq_ignore_ascii_case("not") && self.tokens.peek() == Some(&Token::Open) => {
                 self.tokens.next();
@@ -146,7 +147,7 @@ impl Parser {
 
     fn group<'s>(&mut self, scope: &Scope<'s>, depth: usize) -> Result<Filter<'s>, Error> {
         let filter = self.or(scope, depth)?;
-        match self.tokens.next() {
+        match self.next() {
             Some(Token::Close) => Ok(filter),
             other => Err(unexpected(other.as_ref(), "`and`, `or` or `)`")),
         }
@@ -174,7 +175,7 @@ impl Parser {
         }
         let scope = Scope::Element(attribute);
         let mut inner = self.or(&scope, depth)?;
-        match self.tokens.next() {
+        match self.next() {
             Some(Token::CloseBracket) => {}
             other => return Err(unexpected(other.as_ref(), "`and`, `or` or `]`")),
         }
@@ -190,7 +191,7 @@ impl Parser {
     }
 
     fn operator<'s>(&mut self, place: Located<'s>) -> Result<Filter<'s>, Error> {
-        let op = match self.tokens.next() {
+        let op = match self.next() {
             Some(Token::Word(word)) => word.to_ascii_lowercase(),
             other => return Err(unexpected(other.as_ref(), OPERATORS)),
         };
@@ -217,7 +218,7 @@ impl Parser {
             }
             _ => place,
         };
-        let given = match self.tokens.next() {
+        let given = match self.next() {
             Some(Token::Text(text)) => Given::Text(text),
             Some(Token::Word(word)) => Given::Word(word),
             other => return Err(unexpected(other.as_ref(), "a value")),
@@ -229,13 +230,19 @@ impl Parser {
         Ok(Filter::Compare(place, op, literal))
     }
 
+    fn next(&mut self) -> Option<Token> {
+        step();
+        self.tokens.next()
+    }
+
     /// Takes the word if it comes next.
     fn word(&mut self, expected: &str) -> bool {
+        step();
         self.tokens.next_if(|token| matches!(token, Token::Word(word) if word.eq_ignore_ascii_case(expected))).is_some()
     }
 
     fn end(&mut self) -> Result<(), Error> {
-        match self.tokens.next() {
+        match self.next() {
             None => Ok(()),
             other => Err(unexpected(other.as_ref(), "`and`, `or` or the end")),
         }

@@ -8,6 +8,7 @@ use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visit
 use serde_json::{Map, Number, Value};
 
 use super::error::Error;
+use super::steps::step;
 
 /// Levels of nesting. A resource has four, a PATCH of it seven.
 const DEPTH: usize = 24;
@@ -72,6 +73,7 @@ impl Strict {
 impl<'de> DeserializeSeed<'de> for Strict {
     type Value = Value;
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        step();
         deserializer.deserialize_any(self)
     }
 }

@@ -17,11 +17,16 @@ pub mod members;
 pub mod patch;
 pub mod path;
 pub mod project;
+#[cfg(test)]
+mod properties;
 pub mod registry;
 pub mod render;
 pub mod resource;
 pub mod schema;
 pub mod sort;
+mod steps;
+#[cfg(test)]
+pub mod testing;
 pub mod vocabulary;
 
 /// URNs of the protocol's own messages.

@@ -16,6 +16,7 @@ use super::message;
 use super::path::{self, Path};
 use super::resource::{self, Notes};
 use super::schema::{Located, Shape};
+use super::steps::step;
 use crate::model::dialect::{Dialect, Mode};
 use crate::model::document::Document;
 
@@ -156,6 +157,7 @@ impl<'s> Work<'s> {
 
     fn each(&mut self, op: Op, map: &Map<String, Value>, prefix: &str) -> Result<(), Error> {
         for (key, value) in map {
+            step();
             let name = format!("{prefix}{key}");
             if self.notes.dialect.is_strict() && self.is_path(key) {
                 self.notes.faults.push(format!("`{}` is a path where a name is expected", short(&name)));
