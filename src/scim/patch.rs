@@ -353,4 +353,6 @@ fn ids(filter: &Filter<'_>) -> Option<Vec<String>> {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
