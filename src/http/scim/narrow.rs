@@ -132,6 +132,9 @@ const fn order(op: Op) -> Option<Order> {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::dialect::Mode;
