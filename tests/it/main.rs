@@ -14,6 +14,7 @@ mod engine;
 mod ldap;
 mod licences;
 mod mail;
+mod oracle;
 mod pages;
 mod replay;
 mod scim;

@@ -13,6 +13,8 @@ use ask::{Ask, Which};
 
 use super::{Error, Op, Patched, apply, operations};
 use crate::model::desired::{Ref, Targets};
+use crate::model::dialect::{Dialect, Mode};
+use crate::model::kind::Kind;
 use crate::scim::testing::{Dice, ID, cases, chance, shape};
 
 type Thing = Map<String, Value>;
@@ -221,7 +223,14 @@ fn person(dice: &mut Dice<'_>) -> Thing {
 
 fn real(endpoint: &str, current: &Thing, sent: &[Value]) -> Result<Patched, Error> {
     let body = json!({"Operations": sent});
-    apply(shape(endpoint), ID, current, &operations(body.as_object().unwrap()).unwrap(), &[])
+    apply(
+        shape(endpoint),
+        ID,
+        current,
+        &operations(body.as_object().unwrap(), Mode::Tolerant).unwrap(),
+        &[],
+        Dialect::default(),
+    )
 }
 
 proptest! {
@@ -296,7 +305,7 @@ proptest! {
             other => panic!("{other:?}"),
         };
         let mut found: BTreeSet<String> = before.iter().map(|name| (*name).to_owned()).collect();
-        match patched.members.targets() {
+        match patched.members.targets(Kind::User) {
             None => {}
             Some(Targets::Whole(all)) => found = all.iter().map(|target| name(&target.to)).collect(),
             Some(Targets::Delta { add, remove }) => {

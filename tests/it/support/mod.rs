@@ -4,6 +4,7 @@
 
 pub mod daemon;
 pub mod http;
+pub mod oracle;
 pub mod postgres;
 pub mod process;
 pub mod slapd;
