@@ -1,0 +1,14 @@
+//! Any text as the filter of a list, judged over one person.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use musterd::scim::{eval, filter};
+use musterd_fuzz::{document, shapes};
+
+fuzz_target!(|text: &str| {
+    for shape in shapes() {
+        if let Ok(tree) = filter::parse(shape, text) {
+            eval::matches(&tree, &document());
+        }
+    }
+});

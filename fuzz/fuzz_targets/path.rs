@@ -1,0 +1,12 @@
+//! Any text as the path of a PATCH operation.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use musterd::scim::path;
+use musterd_fuzz::shapes;
+
+fuzz_target!(|text: &str| {
+    for shape in shapes() {
+        let _ = path::parse(shape, text);
+    }
+});
