@@ -58,6 +58,17 @@ pub enum Literal {
     },
 }
 
+impl Filter<'_> {
+    /// Comparisons in it: what judging one value costs at most.
+    pub fn terms(&self) -> usize {
+        match self {
+            Filter::And(parts) | Filter::Or(parts) => parts.iter().map(Filter::terms).sum(),
+            Filter::Not(inner) | Filter::Element(_, inner) => inner.terms(),
+            Filter::Present(_) | Filter::Compare(..) => 1,
+        }
+    }
+}
+
 impl Literal {
     /// The text as it was given, where it is one.
     pub fn text(&self) -> Option<&str> {

@@ -22,6 +22,8 @@ use crate::model::document::Document;
 
 /// Operations in one request.
 const OPERATIONS: usize = 1000;
+/// Comparisons that the filters of one request may cost: a tenth of a second, for a writer waits behind them.
+const COMPARISONS: usize = 1_000_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {
@@ -120,7 +122,7 @@ pub fn apply(
     dialect: Dialect,
 ) -> Result<Patched, Error> {
     let patched = Patched { document: current.clone(), ..Patched::default() };
-    let mut work = Work { shape, id, current, present, patched, notes: Notes::of(dialect) };
+    let mut work = Work { shape, id, current, present, patched, notes: Notes::of(dialect), comparisons: 0 };
     for operation in operations {
         match &operation.path {
             None => work.pathless(operation)?,
@@ -138,9 +140,21 @@ struct Work<'s> {
     present: &'s [Map<String, Value>],
     patched: Patched,
     notes: Notes,
+    comparisons: usize,
 }
 
 impl<'s> Work<'s> {
+    /// Before so many values are judged by the filter.
+    fn judge(&mut self, filter: &Filter<'s>, values: usize) -> Result<(), Error> {
+        self.comparisons = self.comparisons.saturating_add(values.saturating_mul(filter.terms()));
+        if self.comparisons > COMPARISONS {
+            return Err(Error::TooMany(format!(
+                "the filters of the request ask for more than {COMPARISONS} comparisons; send fewer operations at once"
+            )));
+        }
+        Ok(())
+    }
+
     /// Without a path the value is an object of attributes, some clients say it as JSON in a text.
     fn pathless(&mut self, operation: &Operation) -> Result<(), Error> {
         if operation.op == Op::Remove {
@@ -240,8 +254,12 @@ impl<'s> Work<'s> {
             }
             return Ok(());
         }
-        let document = &mut self.patched.document;
         stays_disabled(place, op, value)?;
+        if let Some(filter) = filter {
+            let list = edit::get(&self.patched.document, place).and_then(Value::as_array);
+            self.judge(filter, list.map_or(0, Vec::len))?;
+        }
+        let document = &mut self.patched.document;
         match (op, value) {
             (Op::Remove, value) => edit::remove(document, place, filter, value, &mut self.notes),
             (_, None) => return Err(Error::InvalidValue(format!("`{}` needs a `value`", place.shown()))),
@@ -257,11 +275,14 @@ impl<'s> Work<'s> {
         op: Op,
         value: Option<&Value>,
     ) -> Result<(), Error> {
-        let changes = &mut self.patched.members;
         let name = &place.attribute.name;
         if place.sub.is_some() {
             return Err(Error::Mutability(format!("a value of `{name}` is added or removed, not changed")));
         }
+        if let Some(filter) = filter.filter(|filter| ids(filter).is_none()) {
+            self.judge(filter, self.present.len())?;
+        }
+        let changes = &mut self.patched.members;
         match (filter, op, value) {
             (None, Op::Remove, None) => changes.replace(Vec::new()),
             (None, Op::Remove, Some(Value::Null)) => {

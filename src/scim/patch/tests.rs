@@ -416,3 +416,15 @@ fn what_lost_everything_does_not_come_back() {
         assert_eq!(patched.document["emails"], json!([{"value": "h@x", "type": "other"}]), "{ops}");
     }
 }
+
+#[test]
+fn s33_the_filters_of_a_request_cost_so_much_and_no_more() {
+    let values: Vec<Value> = (0..1000).map(|at| json!({"value": format!("e{at}")})).collect();
+    let terms = vec!["value eq \"x\""; 190].join(" or ");
+    let remove = json!({"op": "remove", "path": format!("entitlements[{terms}]")});
+    let (refused, steps) = crate::scim::steps::counted(|| {
+        run("Users", &with(json!({"entitlements": values})), &Value::from(vec![remove; 1000]))
+    });
+    assert_eq!(refused.unwrap_err().scim_type(), Some("tooMany"));
+    assert!((COMPARISONS / 2..COMPARISONS * 2 + 200_000).contains(&steps), "{steps}");
+}
