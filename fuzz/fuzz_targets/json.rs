@@ -2,6 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use musterd::model::dialect::Dialect;
 use musterd::scim::{json, resource};
 use musterd_fuzz::shapes;
 use serde_json::Value;
@@ -12,8 +13,8 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(value, other);
     let Value::Object(body) = value else { return };
     for shape in shapes() {
-        if let Ok(read) = resource::read(shape, &body) {
-            let again = resource::read(shape, &read.attributes).expect("what was taken is taken again");
+        if let Ok(read) = resource::read(shape, &body, Dialect::default()) {
+            let again = resource::read(shape, &read.attributes, Dialect::default()).expect("what was taken is taken again");
             assert_eq!(again.attributes, read.attributes);
         }
     }

@@ -9,7 +9,7 @@ use super::context::{Context, run_of_day};
 use super::look::Seen;
 use super::plan::{Planned, plan_seen};
 use super::world::World;
-use super::{Applied, Batch, Error, Leaving, MOST_RECORDS, Overruled, Touched, licence, scope, write};
+use super::{Applied, Batch, Error, Leaving, MOST_RECORDS, Overruled, Touched, licence, scope, sound, write};
 use crate::model::change::{Change, Op};
 use crate::model::desired::Record;
 use crate::model::document::{self, Document};
@@ -60,6 +60,9 @@ async fn apply_in(
     let at = cx.clock.now();
     let run = cx.run.unwrap_or_else(|| run_of_day(&source.name, at));
     let batch = Batch { cx, source, run, at, overlay: None, leaving };
+    // Those of a run were judged when they were read.
+    let judge = |record| if cx.run.is_none() { sound::judged(record) } else { record };
+    let records = records.into_iter().map(judge).collect();
     let mut planned = plan_seen(tx, &batch, seen, records).await?;
     if cx.run.is_none() && matches!(source.kind, SourceKind::Scim | SourceKind::Push) {
         super::guard::window(tx, &batch, &planned).await?;

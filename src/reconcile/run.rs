@@ -226,10 +226,7 @@ struct Gathering {
 impl Gathering {
     fn take(&mut self, record: Record) -> Result<(), Error> {
         self.tally.add("read", 1);
-        let record = match sound::fault(&record) {
-            None => record,
-            Some(reason) => refused(record, reason),
-        };
+        let record = sound::judged(record);
         match &record {
             Record::Same { kind, key } => {
                 self.tally.add("same", 1);
@@ -280,16 +277,6 @@ impl Gathering {
         self.tally.add("bad", 1);
         self.tally.name(Refused { kind, key: sound::shown(key), reason: sound::shown(reason) });
     }
-}
-
-/// The record as one that could not be read: it counts as present, under the key that it has.
-fn refused(record: Record, reason: String) -> Record {
-    let (kind, key) = match record {
-        Record::Present(desired) => (Some(desired.kind), Some(desired.key)),
-        Record::Gone { kind, key } | Record::Same { kind, key } => (Some(kind), Some(key)),
-        Record::Bad { kind, key, .. } => (kind, key),
-    };
-    Record::Bad { kind, key, reason }
 }
 
 /// Spools the known things that a complete read did not have.

@@ -1,18 +1,72 @@
-//! What no record may hold, whatever way it came: U+0000, which PostgreSQL has in no text, so that both databases take the
-//! same. One such record is refused with its place, and those beside it are taken. Pure. Start at `fault`.
+//! What no record may hold, whatever way it came: U+0000, which PostgreSQL has in no text, and names that are longer than an
+//! index of PostgreSQL takes, so that both databases take the same. One such record is refused with its place, and those
+//! beside it are taken. Pure. Start at `fault`.
 
 use serde_json::{Map, Value};
 
 use crate::model::desired::{Desired, Record, Ref, Target, Targets};
+use crate::model::entity::urn;
+use crate::model::fold;
+
+/// Bytes of a name by which something is found, folded: an index of PostgreSQL takes 2704 in all.
+const LONGEST: usize = 2000;
+/// Folding makes a text at most so many times longer.
+const GROWTH: usize = 11;
 
 /// Why the record cannot be kept.
 pub(super) fn fault(record: &Record) -> Option<String> {
-    let place = match record {
-        Record::Present(desired) => of_desired(desired)?,
-        Record::Gone { key, .. } | Record::Same { key, .. } => of_text("key", key)?,
+    let (place, long) = match record {
+        Record::Present(desired) => (of_desired(desired), long_name(desired)),
+        Record::Gone { key, .. } | Record::Same { key, .. } => (of_text("key", key), None),
         Record::Bad { .. } => return None,
     };
-    Some(format!("{place}: holds U+0000, which no text may hold"))
+    let nul = place.map(|place| format!("{place}: holds U+0000, which no text may hold"));
+    nul.or_else(|| long.map(|place| format!("{place}: is longer than the {LONGEST} bytes that a name may have")))
+}
+
+/// Where a name stands that is too long to be found by.
+fn long_name(desired: &Desired) -> Option<String> {
+    let attributes = &desired.attributes;
+    let plain = ["userName", "displayName", "number", "externalId"].map(|name| (name, attributes.get(name)));
+    let number = attributes.get(urn::ENTERPRISE).and_then(|enterprise| enterprise.get("employeeNumber"));
+    let emails = attributes.get("emails").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let found = plain.into_iter().chain([("employeeNumber", number)]);
+    let mut found = found.chain(emails.iter().map(|email| ("emails.value", email.get("value"))));
+    let place = found.find(|(_, value)| value.and_then(Value::as_str).is_some_and(is_long));
+    let targets =
+        || desired.relations.iter().find(|(_, targets)| each(targets).any(|target| is_long(of_ref(&target.to))));
+    let place = place.map(|(name, _)| format!("attributes.{name}"));
+    place.or_else(|| targets().map(|(rel, _)| format!("relations.{}", rel.as_str())))
+}
+
+fn is_long(text: &str) -> bool {
+    text.len() > LONGEST || (text.len() > LONGEST / GROWTH && fold::key(text).len() > LONGEST)
+}
+
+fn each(targets: &Targets) -> impl Iterator<Item = &Target> {
+    let (first, second): (&[Target], &[Target]) = match targets {
+        Targets::Whole(all) => (all, &[]),
+        Targets::Delta { add, remove } => (add, remove),
+    };
+    first.iter().chain(second)
+}
+
+/// The record, or what is wrong with it in its place.
+pub(super) fn judged(record: Record) -> Record {
+    match fault(&record) {
+        None => record,
+        Some(reason) => refused(record, reason),
+    }
+}
+
+/// The record as one that could not be read: it counts as present, under the key that it has.
+fn refused(record: Record, reason: String) -> Record {
+    let (kind, key) = match record {
+        Record::Present(desired) => (Some(desired.kind), Some(desired.key)),
+        Record::Gone { kind, key } | Record::Same { kind, key } => (Some(kind), Some(key)),
+        Record::Bad { kind, key, .. } => (kind, key),
+    };
+    Record::Bad { kind, key, reason }
 }
 
 /// A text that comes from outside and is told again: without U+0000.
@@ -30,10 +84,7 @@ fn of_desired(desired: &Desired) -> Option<String> {
                 let at = format!("relations.{}", rel.as_str());
                 let of_target =
                     |target: &Target| of_text(&at, of_ref(&target.to)).or_else(|| of_object(&at, &target.attributes));
-                match targets {
-                    Targets::Whole(all) => all.iter().find_map(of_target),
-                    Targets::Delta { add, remove } => add.iter().chain(remove).find_map(of_target),
-                }
+                each(targets).find_map(of_target)
             })
         })
 }

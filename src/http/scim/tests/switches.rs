@@ -169,3 +169,30 @@ async fn b7_who_comes_back_is_the_same_or_a_conflict() {
         .await;
     }
 }
+
+/// A name that an index of one database does not take is refused by both, and by its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s21_names_that_are_too_long_to_be_found_are_refused() {
+    both(|db| async move {
+        let desk = Desk::new(db).await;
+        // Hardly to be compressed: no two neighbours are alike.
+        let long: String = (0..1000_u32).filter_map(|n| char::from_u32(0x4e00 + n * 7919 % 20_000)).collect();
+        let urn = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
+        for (field, value) in [
+            ("userName", json!(long)),
+            ("displayName", json!(long)),
+            ("externalId", json!(long)),
+            ("emails", json!([{"value": long}])),
+            (urn, json!({"employeeNumber": long})),
+        ] {
+            let mut body = user("eva");
+            body[field] = value;
+            let detail = desk.refused("POST", "/Users", &body, "invalidValue").await;
+            assert!(detail.contains("2000 bytes"), "{field}: {detail}");
+        }
+        let mut body = user("eva");
+        body["userName"] = json!(long.chars().take(600).collect::<String>());
+        desk.made("/Users", &body).await;
+    })
+    .await;
+}
