@@ -80,7 +80,7 @@ async fn hello(time: Duration, wrapper: &[&str]) -> anyhow::Result<(f64, f64)> {
     let mut rates = [0.0; 2];
     for (rate, clients) in rates.iter_mut().zip([1, 16]) {
         let request = request.clone();
-        *rate = load::run(port, clients, time, 200, move |_, _| request.clone()).await.rate();
+        *rate = load::run(port, clients, time, &[200], move |_, _| request.clone()).await.rate();
     }
     Ok((rates[0], rates[1]))
 }

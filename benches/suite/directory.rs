@@ -7,7 +7,7 @@ use crate::generator;
 use crate::report::{Figure, Report, Target};
 use crate::support::daemon::{Daemon, Which};
 use crate::support::slapd::{ADMIN, BASE, Directory, PASSWORD};
-use crate::{Options, calibrate, memory};
+use crate::{Options, calibrate, kernel};
 
 const FILTER: &str = "(objectClass=inetOrgPerson)";
 
@@ -54,7 +54,7 @@ async fn one(size: u64, options: &Options, report: &mut Report) -> anyhow::Resul
         report.add(Figure { row: "P2", what, size, value: again, unit: "s", ratio: ratio(again), target });
     }
     if options.wants("P4") {
-        let value = memory::peak(daemon.process().pid())? as f64 / (1 << 20) as f64;
+        let value = kernel::peak(daemon.process().pid())? as f64 / (1 << 20) as f64;
         let limit = if size <= 100_000 { 64.0 } else { 160.0 };
         let what = "memory of P1 and P2, peak".to_owned();
         report.add(Figure { row: "P4", what, size, value, unit: "MB", ratio: None, target: Target::AtMost(limit) });

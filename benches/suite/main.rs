@@ -2,16 +2,21 @@
 //! with the calibrators, drives the real binary from outside with generated data, and never asserts a time: a figure is a
 //! figure. Sizes and rows are arguments; the default ends in a few minutes. Start at `main`.
 
+mod asks;
 mod calibrate;
 mod directory;
 mod generator;
+mod kernel;
 mod load;
-mod memory;
+mod pages;
 mod report;
 mod scim;
+mod steady;
 #[expect(dead_code, reason = "the stories use more of it than the measures do")]
 mod support;
 mod visibility;
+
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -46,7 +51,7 @@ struct Arguments {
 pub struct Options {
     pub sizes: Vec<u64>,
     rows: Vec<String>,
-    pub seconds: u64,
+    seconds: u64,
     /// Server and generator have a core each.
     bound: bool,
 }
@@ -60,7 +65,12 @@ impl Options {
         self.sizes.iter().copied().max().unwrap_or_default()
     }
 
-    pub fn server_wrapper(&self) -> Vec<&'static str> {
+    /// For every rate.
+    pub fn time(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+
+    pub fn server_wrapper(&self) -> Vec<&str> {
         if self.bound { vec!["taskset", "-c", "0"] } else { Vec::new() }
     }
 }
@@ -112,13 +122,17 @@ async fn measure(arguments: Arguments) -> anyhow::Result<()> {
         figures: Vec::new(),
         missing: Vec::new(),
     };
-    if ["P5", "P7", "P8", "P14", "P15"].iter().any(|row| options.wants(row)) {
-        note("P5, P7, P8, P14, P15", scim::run(&options, &mut report).await, &mut report.missing);
+    let wants = |rows: &[&str]| rows.iter().any(|row| options.wants(row));
+    if wants(&["P5", "P7", "P8", "P9", "P10", "P14", "P15"]) {
+        note("P5, P7, P8, P9, P10, P14, P15", scim::run(&options, &mut report).await, &mut report.missing);
     }
-    if ["P1", "P2", "P4"].iter().any(|row| options.wants(row)) {
+    if wants(&["P11"]) {
+        note("P11", steady::run(&options, &mut report).await, &mut report.missing);
+    }
+    if wants(&["P1", "P2", "P4"]) {
         note("P1, P2, P4", directory::run(&options, &mut report).await, &mut report.missing);
     }
-    if ["P12", "P13"].iter().any(|row| options.wants(row)) {
+    if wants(&["P12", "P13"]) {
         note("P12, P13", visibility::run(&options, &mut report).await, &mut report.missing);
     }
     let page = report.markdown();
