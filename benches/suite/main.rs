@@ -11,6 +11,7 @@ mod load;
 mod pages;
 mod report;
 mod scim;
+mod slow;
 mod steady;
 #[expect(dead_code, reason = "the stories use more of it than the measures do")]
 mod support;
@@ -125,6 +126,9 @@ async fn measure(arguments: Arguments) -> anyhow::Result<()> {
     let wants = |rows: &[&str]| rows.iter().any(|row| options.wants(row));
     if wants(&["P5", "P7", "P8", "P9", "P10", "P14", "P15"]) {
         note("P5, P7, P8, P9, P10, P14, P15", scim::run(&options, &mut report).await, &mut report.missing);
+    }
+    if wants(&["P6"]) {
+        note("P6", slow::run(&options, &mut report).await, &mut report.missing);
     }
     if wants(&["P11"]) {
         note("P11", steady::run(&options, &mut report).await, &mut report.missing);
