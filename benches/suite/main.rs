@@ -9,6 +9,7 @@ mod generator;
 mod kernel;
 mod load;
 mod pages;
+mod peers;
 mod report;
 mod scim;
 mod slow;
@@ -34,6 +35,9 @@ struct Arguments {
     /// Seconds for every rate.
     #[arg(long, default_value_t = 2)]
     seconds: u64,
+    /// Ask two other SCIM servers the same; they are installed with pip and npm under target/peers.
+    #[arg(long)]
+    peers: bool,
     /// Print only, leave BENCHMARKS.md alone.
     #[arg(long)]
     dry: bool,
@@ -126,6 +130,9 @@ async fn measure(arguments: Arguments) -> anyhow::Result<()> {
     let wants = |rows: &[&str]| rows.iter().any(|row| options.wants(row));
     if wants(&["P5", "P7", "P8", "P9", "P10", "P14", "P15"]) {
         note("P5, P7, P8, P9, P10, P14, P15", scim::run(&options, &mut report).await, &mut report.missing);
+    }
+    if arguments.peers && wants(&["P5", "P7", "P8", "P9", "P10"]) {
+        note("peers", peers::run(&options, &mut report).await, &mut report.missing);
     }
     if wants(&["P6"]) {
         note("P6", slow::run(&options, &mut report).await, &mut report.missing);
