@@ -33,6 +33,13 @@ pub async fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
             if question != Question::Member && options.wants(question.row()) {
                 let outcome = question.ask(&service, &mut present, options.time()).await?;
                 add(question, size, &outcome, report);
+                if let Question::Filter(attribute) = question {
+                    // Sixteen clients on one core wait for each other.
+                    let alone = asks::filters(&service, &present, attribute, 1, options.time()).await;
+                    let (alone, what) = (alone.sound(attribute)?, format!("filter {attribute} eq, 1 client, p99"));
+                    let (value, target) = (alone.quantile(0.99) * 1000.0, Target::AtMost(1.0));
+                    report.add(Figure { row: "P8", what, size, value, unit: "ms", ratio: None, target });
+                }
                 if question == (Question::Page { deep: true }) {
                     pages::run(&service, &mut present, options, report).await?;
                 }
