@@ -144,12 +144,12 @@ struct Work<'s> {
 }
 
 impl<'s> Work<'s> {
-    /// Before so many values are judged by the filter.
-    fn judge(&mut self, filter: &Filter<'s>, values: usize) -> Result<(), Error> {
-        self.comparisons = self.comparisons.saturating_add(values.saturating_mul(filter.terms()));
+    /// Before so many values are each compared so many times.
+    fn judge(&mut self, times: usize, values: usize) -> Result<(), Error> {
+        self.comparisons = self.comparisons.saturating_add(values.saturating_mul(times));
         if self.comparisons > COMPARISONS {
             return Err(Error::TooMany(format!(
-                "the filters of the request ask for more than {COMPARISONS} comparisons; send fewer operations at once"
+                "the filters and lists of the request ask for more than {COMPARISONS} comparisons; send fewer operations at once"
             )));
         }
         Ok(())
@@ -255,9 +255,10 @@ impl<'s> Work<'s> {
             return Ok(());
         }
         stays_disabled(place, op, value)?;
-        if let Some(filter) = filter {
+        let listed = value.and_then(Value::as_array).filter(|_| op == Op::Remove).map(Vec::len);
+        if let Some(times) = filter.map(Filter::terms).or(listed) {
             let list = edit::get(&self.patched.document, place).and_then(Value::as_array);
-            self.judge(filter, list.map_or(0, Vec::len))?;
+            self.judge(times, list.map_or(0, Vec::len))?;
         }
         let document = &mut self.patched.document;
         match (op, value) {
@@ -280,7 +281,7 @@ impl<'s> Work<'s> {
             return Err(Error::Mutability(format!("a value of `{name}` is added or removed, not changed")));
         }
         if let Some(filter) = filter.filter(|filter| ids(filter).is_none()) {
-            self.judge(filter, self.present.len())?;
+            self.judge(filter.terms(), self.present.len())?;
         }
         let changes = &mut self.patched.members;
         match (filter, op, value) {
