@@ -222,9 +222,9 @@ async fn pages(service: &Service, deep: bool, time: Duration) -> anyhow::Result<
     Ok(load::run(service.port, CLIENTS, time, &[200], make).await)
 }
 
-/// Somewhere in the hundredth behind nine tenths.
+/// Page by page through the last tenth, as clients turn them.
 pub fn deep_start(total: u64, client: u64, n: u64) -> u64 {
-    total * 9 / 10 + generator::below(140 + client, n, total / 100)
+    total * 9 / 10 + 1 + PAGE * ((client + n) % (total / 10 / PAGE).max(1))
 }
 
 async fn members(service: &Service, present: &Present, time: Duration) -> anyhow::Result<Outcome> {
