@@ -24,8 +24,9 @@ type Limiter = RateLimiter<
 pub struct Pace(Mutex<Option<(Rate, Arc<Limiter>)>>);
 
 impl Pace {
-    /// `Err`: so long to wait.
-    pub fn take(&self, token: &str, rate: Rate) -> Result<(), Duration> {
+    /// So many at once, at most what a rest allows. `Err`: so long to wait.
+    pub fn take(&self, token: &str, rate: Rate, count: u32) -> Result<(), Duration> {
+        let Some(count) = NonZeroU32::new(count.min(rate.burst)) else { return Ok(()) };
         let (Some(per_second), Some(burst)) = (NonZeroU32::new(rate.per_second), NonZeroU32::new(rate.burst)) else {
             return Ok(());
         };
@@ -41,7 +42,11 @@ impl Pace {
                 }
             }
         };
-        limiter.check_key(&token.to_owned()).map_err(|later| later.wait_time_from(limiter.clock().now()))
+        match limiter.check_key_n(&token.to_owned(), count) {
+            Ok(Err(later)) => Err(later.wait_time_from(limiter.clock().now())),
+            // More than a rest allows was cut off above.
+            Ok(Ok(())) | Err(_) => Ok(()),
+        }
     }
 }
 
@@ -54,12 +59,14 @@ mod tests {
         let pace = Pace::default();
         let rate = Rate { per_second: 1, burst: 2 };
         for _ in 0..2 {
-            assert!(pace.take("a", rate).is_ok());
+            assert!(pace.take("a", rate, 1).is_ok());
         }
-        let wait = pace.take("a", rate).unwrap_err();
+        let wait = pace.take("a", rate, 1).unwrap_err();
         assert!(wait > Duration::ZERO && wait <= Duration::from_secs(1), "{wait:?}");
-        assert!(pace.take("b", rate).is_ok());
-        assert!(pace.take("a", Rate { per_second: 0, burst: 2 }).is_ok());
-        assert!(pace.take("a", Rate { per_second: 1, burst: 1 }).is_ok(), "another rate, another count");
+        assert!(pace.take("b", rate, 1).is_ok());
+        assert!(pace.take("c", rate, 1000).is_ok(), "what is more than a rest allows takes all of it");
+        assert!(pace.take("c", rate, 1).is_err());
+        assert!(pace.take("a", Rate { per_second: 0, burst: 2 }, 1).is_ok());
+        assert!(pace.take("a", Rate { per_second: 1, burst: 1 }, 1).is_ok(), "another rate, another count");
     }
 }

@@ -61,6 +61,9 @@ pub enum Refusal {
     /// `let_go`: the owner was this very source's, under another key (somebody comes back to a directory as a new entry).
     #[error("login `{login}` is taken{}{}", .owner.map(|id| format!(" by {id}")).unwrap_or_default(), again(*.let_go))]
     LoginTaken { login: String, owner: Option<EntityId>, let_go: bool },
+    /// A client makes anew whom it had disabled, under its own name for them: that one is meant.
+    #[error("`externalId` is that of a disabled account of this source")]
+    Former { owner: EntityId },
     #[error("more than one match by {rule:?}: {}", .candidates.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
     Ambiguous { rule: MatchRule, candidates: Vec<EntityId> },
     /// Two keys of one source mean the same thing.

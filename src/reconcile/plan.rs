@@ -12,7 +12,7 @@ use super::tell::tell;
 use super::world::{Handle, Thing, World};
 use super::{Batch, Error, Outcome, Refusal};
 use crate::model::change::Change;
-use crate::model::desired::{Desired, Record, Targets};
+use crate::model::desired::{Desired, Record, Targets, Write};
 use crate::model::entity::{Derived, State, derive};
 use crate::model::id::EntityId;
 use crate::model::kind::{Kind, Realm, Rel};
@@ -134,6 +134,12 @@ pub(super) fn realm_of(batch: &Batch<'_>, desired: &Desired) -> Result<Option<Re
     }
 }
 
+/// The client's own name of somebody whom it makes, who may be somebody it had disabled.
+pub(super) fn former_name<'d>(batch: &Batch<'_>, desired: &'d Desired) -> Option<&'d str> {
+    let makes = desired.kind == Kind::User && desired.write == Write::Whole && batch.source.kind == SourceKind::Scim;
+    desired.attributes.get("externalId").filter(|_| makes)?.as_str()
+}
+
 /// Sources that call things by our own ids.
 pub(super) fn speaks_ids(batch: &Batch<'_>) -> bool {
     matches!(batch.source.kind, SourceKind::Scim | SourceKind::Operator)
@@ -150,6 +156,7 @@ async fn load<S: Look>(
         keys: Vec<&'r str>,
         ids: Vec<EntityId>,
         logins: Vec<&'r str>,
+        externals: Vec<&'r str>,
         lookups: BTreeMap<&'static str, Vec<&'r str>>,
     }
     let mut groups: BTreeMap<(Kind, Option<Realm>), Group<'_>> = BTreeMap::new();
@@ -164,6 +171,9 @@ async fn load<S: Look>(
             group.ids.extend(key.parse::<EntityId>());
         }
         group.keys.push(key);
+        if let Record::Present(desired) = record {
+            group.externals.extend(former_name(batch, desired));
+        }
         let Some(derived) = derived else { continue };
         for rule in &batch.source.match_rules {
             for (name, value) in correlate::values_for(rule, derived).into_iter().filter(|(name, _)| *name != "login") {
@@ -174,7 +184,7 @@ async fn load<S: Look>(
     }
     let mut world = World::default();
     for ((kind, realm), group) in &groups {
-        let pieces = [group.keys.len(), group.ids.len(), group.logins.len()]
+        let pieces = [group.keys.len(), group.ids.len(), group.logins.len(), group.externals.len()]
             .into_iter()
             .chain(group.lookups.values().map(Vec::len))
             .map(|length| length.div_ceil(MOST))
@@ -188,6 +198,7 @@ async fn load<S: Look>(
                 keys: part(&group.keys, piece).to_vec(),
                 ids: part(&group.ids, piece).to_vec(),
                 logins: part(&group.logins, piece).to_vec(),
+                externals: part(&group.externals, piece).to_vec(),
                 lookups: group.lookups.iter().map(|(name, values)| (*name, part(values, piece).to_vec())).collect(),
             };
             for (entity, assertions) in store::entity::touching(session, &wanted).await? {

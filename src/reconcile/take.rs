@@ -153,6 +153,9 @@ fn find(
         return if batch.source.company.is_some() { Err(Refusal::NotFound) } else { Ok(id) };
     }
     let found = correlate(world, batch, desired.kind, realm, derived)?;
+    if let (None, Some(owner)) = (found, former(world, batch, desired, realm, external_id)) {
+        return Err(Refusal::Former { owner });
+    }
     match found.or_else(|| let_go(world, batch, desired, derived, realm, external_id)) {
         Some(found) => {
             desired.key = found.to_string();
@@ -160,6 +163,28 @@ fn find(
         }
         None => Ok(id),
     }
+}
+
+/// Whom the client has disabled and calls by this very name of its own.
+fn former(
+    world: &World,
+    batch: &Batch<'_>,
+    desired: &Desired,
+    realm: Option<Realm>,
+    external_id: Option<&Value>,
+) -> Option<EntityId> {
+    let name = external_id.and_then(Value::as_str)?;
+    if batch.source.kind != SourceKind::Scim || desired.kind != Kind::User || desired.write != Write::Whole {
+        return None;
+    }
+    let own = |hold: &Hold| {
+        hold.now.source == batch.source.name && !hold.now.ended && hold.now.external_id.as_deref() == Some(name)
+    };
+    let disabled = |thing: &&Thing| {
+        let of = &thing.now;
+        of.kind == Kind::User && of.realm == realm && !of.active && !thing.is_tombstone() && thing.before.is_some()
+    };
+    world.things.values().filter(disabled).find(|thing| thing.holds.iter().any(own)).map(|thing| thing.now.id)
 }
 
 /// Whoever deleted somebody and makes the same login again means that somebody, where others hold the entity: the login is

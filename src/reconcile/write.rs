@@ -11,7 +11,7 @@ use crate::model::change::Change;
 use crate::model::desired::Ref;
 use crate::model::entity::{Assertion, Derived, Entity, State, derive};
 use crate::model::id::{EntityId, RunId};
-use crate::model::kind::{Kind, Realm};
+use crate::model::kind::{Kind, Realm, Rel};
 use crate::model::run::RunKind;
 use crate::model::time::Millis;
 use crate::store::edge::Edge;
@@ -153,6 +153,13 @@ async fn edges(
         ends.extend(store::edge::to_any(tx, &dead).await?);
         touched.edges.extend(ends.iter().filter_map(|edge| edge_change(edge, false)));
         store::edge::unresolve(tx, &dead).await?;
+        // A group that lost a member is another one than before.
+        let lost = ends.iter().filter(|edge| edge.rel == Rel::Member && edge.to.is_some());
+        let mut groups: Vec<EntityId> = lost.map(|edge| edge.from).collect();
+        groups.retain(|id| !planned.world.things.contains_key(id));
+        groups.sort_unstable();
+        groups.dedup();
+        store::entity::bump(tx, &groups, batch.at).await?;
     }
     let (mut gone, mut come, mut wanted) = (Vec::new(), Vec::new(), BTreeMap::new());
     for (from, rel, target, row) in planned.links.rows() {
@@ -253,17 +260,23 @@ async fn resolve(tx: &mut Tx, batch: &Batch<'_>, wanted: Vec<Ref>) -> Result<Has
     // Of other realms, and of what is deleted, a source knows nothing.
     let living: HashMap<EntityId, Option<Realm>> =
         store::entity::living(tx, &ids).await?.into_iter().map(|(id, _, realm)| (id, realm)).collect();
-    let seen = |id: &EntityId| {
+    // A customer's own source knows nobody but its own.
+    let own: Option<HashSet<EntityId>> = match batch.source.company {
+        Some(_) => Some(store::assertion::held_among(tx, &batch.source.name, &ids).await?.into_iter().collect()),
+        None => None,
+    };
+    let lives = |id: &EntityId| {
         living
             .get(id)
             .is_some_and(|realm| realm.is_none() || batch.source.realm.is_none() || *realm == batch.source.realm)
     };
+    let seen = |id: &EntityId| lives(id) && own.as_ref().is_none_or(|own| own.contains(id));
     found.extend(wanted.iter().filter_map(|reference| match reference {
         Ref::Id(id) if seen(id) => Some((reference.stored(), *id)),
         _ => None,
     }));
     for (target, mut ids) in by_value {
-        ids.retain(&seen);
+        ids.retain(&lives);
         if let [one] = ids.as_slice() {
             found.insert(target, *one); // two of them: it waits until there is one
         }
@@ -313,8 +326,14 @@ async fn arrivals(tx: &mut Tx, batch: &Batch<'_>, things: &[&Thing], touched: &m
     let texts: Vec<&str> = by_target.keys().map(String::as_str).collect();
     let mut waiting = store::edge::waiting_for(tx, &texts).await?;
     // A key or an alias means something only in the mouth of its own source.
+    let bound = |source: &str| batch.cx.policies.get(source).is_none_or(|policy| policy.company.is_some());
     waiting.retain(|edge| {
-        !matches!(by_target[&edge.target], Ref::Key(..) | Ref::Alias(_)) || edge.source == batch.source.name
+        edge.source == batch.source.name
+            || match by_target[&edge.target] {
+                Ref::Key(..) | Ref::Alias(_) => false,
+                Ref::Id(_) => !bound(&edge.source),
+                Ref::Match { .. } => true,
+            }
     });
     if waiting.is_empty() {
         return Ok(());

@@ -153,7 +153,7 @@ impl Operation {
     fn needs(&self) -> BTreeSet<&str> {
         let mut names = BTreeSet::new();
         names.extend(self.path.rsplit('/').next().and_then(named));
-        self.data.values().for_each(|value| gather(value, &mut names));
+        self.data.iter().for_each(|(name, value)| gather(name, value, &mut names));
         names
     }
 
@@ -190,7 +190,7 @@ impl Operation {
         {
             operation.path = format!("{before}/{}", id(name)?);
         }
-        operation.data.values_mut().try_for_each(|value| put(value, &id))?;
+        operation.data.iter_mut().try_for_each(|(name, value)| put(name, value, &id))?;
         Ok(operation)
     }
 }
@@ -199,26 +199,31 @@ fn named(text: &str) -> Option<&str> {
     text.strip_prefix(REFERENCE)
 }
 
-fn gather<'v>(value: &'v Value, names: &mut BTreeSet<&'v str>) {
-    step();
+/// Whether a text under this name is an id of something: anywhere else such a text is what it is.
+fn refers(name: &str) -> bool {
+    ["value", "$ref", "members", "manager", "companies"].iter().any(|known| name.eq_ignore_ascii_case(known))
+        || name.to_ascii_lowercase().ends_with(":manager")
+}
+
+fn gather<'v>(name: &str, value: &'v Value, names: &mut BTreeSet<&'v str>) {
     match value {
-        Value::String(text) => names.extend(named(text)),
-        Value::Array(items) => items.iter().for_each(|item| gather(item, names)),
-        Value::Object(map) => map.values().for_each(|item| gather(item, names)),
+        Value::String(text) if refers(name) => names.extend(named(text)),
+        Value::Array(items) => items.iter().for_each(|item| gather(name, item, names)),
+        Value::Object(map) => map.iter().for_each(|(name, item)| gather(name, item, names)),
         _ => {}
     }
 }
 
-fn put(value: &mut Value, id: &impl Fn(&str) -> Result<String, Error>) -> Result<(), Error> {
+fn put(name: &str, value: &mut Value, id: &impl Fn(&str) -> Result<String, Error>) -> Result<(), Error> {
     match value {
         Value::String(text) => {
-            if let Some(name) = named(text) {
-                *text = id(name)?;
+            if let Some(reference) = named(text).filter(|_| refers(name)) {
+                *text = id(reference)?;
             }
             Ok(())
         }
-        Value::Array(items) => items.iter_mut().try_for_each(|item| put(item, id)),
-        Value::Object(map) => map.values_mut().try_for_each(|item| put(item, id)),
+        Value::Array(items) => items.iter_mut().try_for_each(|item| put(name, item, id)),
+        Value::Object(map) => map.iter_mut().try_for_each(|(name, item)| put(name, item, id)),
         _ => Ok(()),
     }
 }

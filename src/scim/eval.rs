@@ -18,6 +18,7 @@ pub fn matches(filter: &Filter<'_>, resource: &Map<String, Value>) -> bool {
         Filter::And(parts) => parts.iter().all(|part| matches(part, resource)),
         Filter::Or(parts) => parts.iter().any(|part| matches(part, resource)),
         Filter::Not(inner) => !matches(inner, resource),
+        Filter::Fixed(truth) => *truth,
         Filter::Present(place) => values(*place, resource).into_iter().any(present),
         Filter::Compare(place, Op::Ne, literal) => !any(*place, Op::Eq, literal, resource),
         Filter::Compare(place, op, literal) => any(*place, *op, literal, resource),

@@ -26,6 +26,8 @@ pub enum Filter<'s> {
     Not(Box<Filter<'s>>),
     Present(Located<'s>),
     Compare(Located<'s>, Op, Literal),
+    /// What is said of an attribute that only other types have: the same for every resource of this one.
+    Fixed(bool),
     /// One element must satisfy the whole inner filter; its places have no extension and no sub.
     Element(Located<'s>, Box<Filter<'s>>),
 }
@@ -64,7 +66,7 @@ impl Filter<'_> {
         match self {
             Filter::And(parts) | Filter::Or(parts) => parts.iter().map(Filter::terms).sum(),
             Filter::Not(inner) | Filter::Element(_, inner) => inner.terms(),
-            Filter::Present(_) | Filter::Compare(..) => 1,
+            Filter::Present(_) | Filter::Compare(..) | Filter::Fixed(_) => 1,
         }
     }
 }
@@ -81,7 +83,12 @@ impl Literal {
 
 /// Parses the filter of a list.
 pub fn parse<'s>(shape: &'s Shape, text: &str, mode: Mode) -> Result<Filter<'s>, Error> {
-    let scope = Scope::Resource(shape);
+    parse_among(shape, &[], text, mode)
+}
+
+/// The same of a list of several types: what only `others` have is an attribute without a value (RFC 7644 §3.4.2.1).
+pub fn parse_among<'s>(shape: &'s Shape, others: &[&'s Shape], text: &str, mode: Mode) -> Result<Filter<'s>, Error> {
+    let scope = Scope::Resource(shape, others);
     let mut parser = Parser { tokens: tokens(text)?.into_iter().peekable(), terms: 0, mode };
     let filter = parser.or(&scope, DEPTH)?;
     parser.end()?;
@@ -97,26 +104,33 @@ pub fn parse_element<'s>(attribute: &'s Attribute, text: &str, mode: Mode) -> Re
 }
 
 /// Where names are looked up.
-enum Scope<'s> {
-    Resource(&'s Shape),
+enum Scope<'s, 'o> {
+    Resource(&'s Shape, &'o [&'s Shape]),
     /// Inside the brackets after this attribute.
     Element(&'s Attribute),
 }
 
-impl<'s> Scope<'s> {
-    fn find(&self, name: &str, mode: Mode) -> Result<Located<'s>, Error> {
+impl<'s> Scope<'s, '_> {
+    /// What the name means, and whether it is an attribute of this type at all.
+    fn find(&self, name: &str, mode: Mode) -> Result<(Located<'s>, bool), Error> {
+        let of = |shape: &'s Shape| match mode {
+            Mode::Tolerant => shape.attribute(name).or_else(|| shape.extended(name)),
+            Mode::Strict => shape.attribute(name),
+        };
         let found = match self {
-            Scope::Resource(shape) if mode == Mode::Tolerant => shape.attribute(name).or_else(|| shape.extended(name)),
-            Scope::Resource(shape) => shape.attribute(name),
+            Scope::Resource(shape, others) => of(shape)
+                .map(|place| (place, true))
+                .or_else(|| others.iter().find_map(|shape| of(shape)).map(|place| (place, false))),
             Scope::Element(attribute) => {
-                attribute.sub(name).map(|attribute| Located { extension: None, attribute, sub: None })
+                attribute.sub(name).map(|attribute| (Located { extension: None, attribute, sub: None }, true))
             }
         };
-        let found = found.ok_or_else(|| Error::InvalidFilter(format!("there is no attribute `{}`", short(name))))?;
+        let (found, here) =
+            found.ok_or_else(|| Error::InvalidFilter(format!("there is no attribute `{}`", short(name))))?;
         if found.secret() {
             return Err(Error::Sensitive(format!("`{}` cannot be asked about", found.shown())));
         }
-        Ok(found)
+        Ok((found, here))
     }
 }
 
@@ -127,7 +141,7 @@ struct Parser {
 }
 
 impl Parser {
-    fn or<'s>(&mut self, scope: &Scope<'s>, depth: usize) -> Result<Filter<'s>, Error> {
+    fn or<'s>(&mut self, scope: &Scope<'s, '_>, depth: usize) -> Result<Filter<'s>, Error> {
         let mut parts = vec![self.and(scope, depth)?];
         while self.word("or") {
             parts.push(self.and(scope, depth)?);
@@ -135,7 +149,7 @@ impl Parser {
         Ok(several(parts, Filter::Or))
     }
 
-    fn and<'s>(&mut self, scope: &Scope<'s>, depth: usize) -> Result<Filter<'s>, Error> {
+    fn and<'s>(&mut self, scope: &Scope<'s, '_>, depth: usize) -> Result<Filter<'s>, Error> {
         let mut parts = vec![self.term(scope, depth)?];
         while self.word("and") {
             parts.push(self.term(scope, depth)?);
@@ -143,7 +157,7 @@ impl Parser {
         Ok(several(parts, Filter::And))
     }
 
-    fn term<'s>(&mut self, scope: &Scope<'s>, depth: usize) -> Result<Filter<'s>, Error> {
+    fn term<'s>(&mut self, scope: &Scope<'s, '_>, depth: usize) -> Result<Filter<'s>, Error> {
         let depth = depth.checked_sub(1).ok_or_else(|| too_much(format!("more than {DEPTH} levels of brackets")))?;
         match self.next() {
             Some(Token::Open) => self.group(scope, depth),
@@ -156,7 +170,7 @@ impl Parser {
         }
     }
 
-    fn group<'s>(&mut self, scope: &Scope<'s>, depth: usize) -> Result<Filter<'s>, Error> {
+    fn group<'s>(&mut self, scope: &Scope<'s, '_>, depth: usize) -> Result<Filter<'s>, Error> {
         let filter = self.or(scope, depth)?;
         match self.next() {
             Some(Token::Close) => Ok(filter),
@@ -164,17 +178,18 @@ impl Parser {
         }
     }
 
-    fn comparison<'s>(&mut self, scope: &Scope<'s>, name: &str, depth: usize) -> Result<Filter<'s>, Error> {
+    fn comparison<'s>(&mut self, scope: &Scope<'s, '_>, name: &str, depth: usize) -> Result<Filter<'s>, Error> {
         self.terms += 1;
         if self.terms > TERMS {
             return Err(too_much(format!("more than {TERMS} comparisons")));
         }
-        let place = scope.find(name, self.mode)?;
-        if self.tokens.peek() == Some(&Token::OpenBracket) {
-            self.tokens.next();
-            return self.element(place, depth);
-        }
-        self.operator(place)
+        let (place, here) = scope.find(name, self.mode)?;
+        let filter = if self.tokens.next_if_eq(&Token::OpenBracket).is_some() {
+            self.element(place, depth)?
+        } else {
+            self.operator(place)?
+        };
+        Ok(if here { filter } else { absent(&filter) })
     }
 
     /// `emails[type eq "work"]`, and what RFC 7644 does not know but clients send: `emails[type eq "work"].value eq "x"`,
@@ -194,7 +209,7 @@ impl Parser {
             && let Some(sub) = word.strip_prefix('.')
             && self.mode == Mode::Tolerant
         {
-            let sub = scope.find(sub, self.mode)?;
+            let (sub, _) = scope.find(sub, self.mode)?;
             self.tokens.next();
             inner = Filter::And(vec![inner, self.operator(sub)?]);
         }
@@ -258,6 +273,15 @@ impl Parser {
             other => Err(unexpected(other.as_ref(), "`and`, `or` or the end")),
         }
     }
+}
+
+/// What a comparison comes to where there is no value.
+fn absent<'s>(filter: &Filter<'_>) -> Filter<'s> {
+    Filter::Fixed(match filter {
+        Filter::Compare(_, Op::Eq, literal) => *literal == Literal::Null,
+        Filter::Compare(_, Op::Ne, literal) => *literal != Literal::Null,
+        _ => false,
+    })
 }
 
 const OPERATORS: &str = "one of eq, ne, co, sw, ew, pr, gt, ge, lt, le";

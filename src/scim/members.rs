@@ -9,6 +9,7 @@ use super::error::Error;
 use super::json::short;
 use super::resource::text_fault;
 use crate::model::desired::{Ref, Target, Targets};
+use crate::model::id::EntityId;
 use crate::model::kind::Kind;
 
 /// Name of the attribute of Group that is a relation.
@@ -36,6 +37,12 @@ fn reference(value: &str, far: Kind) -> Ref {
 
 /// `[{"value": id}]`, `{"value": id}`, `["id"]`; the same id twice is once.
 pub fn read(name: &str, value: &Value) -> Result<Vec<Member>, Error> {
+    // Some clients send the list as JSON in a text.
+    let unpacked = match value {
+        Value::String(text) if text.trim_start().starts_with(['[', '{']) => Some(super::json::parse(text.as_bytes())?),
+        _ => None,
+    };
+    let value = unpacked.as_ref().unwrap_or(value);
     let one = std::slice::from_ref(value);
     let items = match value {
         Value::Array(items) => items.as_slice(),
@@ -56,7 +63,8 @@ pub fn read(name: &str, value: &Value) -> Result<Vec<Member>, Error> {
 fn member(of: &str, item: &Value) -> Result<Member, Error> {
     let mut member = Member { value: String::new(), attributes: Map::new() };
     match item {
-        Value::String(value) => member.value = value.trim().to_owned(),
+        // A bare text must be an id: anything else is no member, but a misunderstanding.
+        Value::String(value) if value.trim().parse::<EntityId>().is_ok() => member.value = value.trim().to_owned(),
         Value::Object(map) => {
             for (name, value) in map {
                 match (name.to_ascii_lowercase().as_str(), value) {
@@ -153,6 +161,7 @@ mod tests {
         assert_eq!(members[0].clone().target(Kind::User).to, Ref::Id(A.parse().unwrap()));
         assert_eq!(members[1].clone().target(Kind::User).to, Ref::Key(Kind::User, "unknown".to_owned()));
         assert_eq!(read(MEMBERS, &json!(null)).unwrap(), []);
+        assert_eq!(read(MEMBERS, &json!(format!("[{{\"value\": \"{A}\"}}]"))).unwrap()[0].value, A);
         for bad in [
             json!([{}]),
             json!([{"value": ""}]),
@@ -160,6 +169,9 @@ mod tests {
             json!([7]),
             json!([{"value": null}]),
             json!(["a\nb"]),
+            json!("garbage"),
+            json!("[{\"value\": \"\"}]"),
+            json!(["no id"]),
         ] {
             assert_eq!(read(MEMBERS, &bad).unwrap_err().scim_type(), Some("invalidValue"), "{bad}");
         }

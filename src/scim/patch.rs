@@ -4,7 +4,7 @@
 //! understood is refused and never empties anything.
 
 use secrecy::SecretString;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::edit;
 use super::error::Error;
@@ -310,9 +310,11 @@ impl<'s> Work<'s> {
                 }
             },
             (Some(filter), _, _) => {
-                let ids = ids(filter)
-                    .ok_or_else(|| Error::NoTarget(format!("no value of `{name}` is meant by the filter")))?;
-                changes.add(members::read(name, &Value::from(ids))?);
+                let other = value.and_then(|value| value.get("value")?.as_str());
+                let ids = ids(filter).filter(|ids| other.is_none_or(|other| ids.iter().all(|id| id == other)));
+                let ids = ids.ok_or_else(|| Error::NoTarget(format!("no value of `{name}` is meant by the filter")))?;
+                let ids: Vec<Value> = ids.iter().map(|id| json!({"value": id})).collect();
+                changes.add(members::read(name, &Value::Array(ids))?);
             }
         }
         Ok(())
@@ -322,10 +324,7 @@ impl<'s> Work<'s> {
         let Work { shape, current, mut patched, notes, .. } = self;
         edit::prune(&mut patched.document);
         edit::primaries(shape, &patched.document)?;
-        for attribute in shape.plain() {
-            let (old, new) = (current.get(&attribute.name), patched.document.get(&attribute.name));
-            resource::immutable(attribute, old, new, &attribute.name)?;
-        }
+        resource::all_immutable(shape, current, &patched.document)?;
         // What was missing before (another source brought less) is not this client's fault.
         let mut missing = resource::missing(shape, &patched.document);
         missing.retain(|name| current.contains_key(name));

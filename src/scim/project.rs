@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::error::Error;
 use super::list::Query;
-use super::schema::{Place, Returned, Shape};
+use super::schema::{Attribute, Place, Returned, Shape};
 
 /// One name of the list, resolved.
 #[derive(Debug, PartialEq, Eq)]
@@ -99,11 +99,40 @@ impl Projection {
     pub fn extension(&self, shape: &Shape, urn: &str, object: Map<String, Value>) -> Map<String, Value> {
         let Some(schema) = shape.extension(urn) else { return Map::new() };
         let shown = object.into_iter().filter_map(|(name, value)| {
-            let returned = schema.attribute(&name)?.returned;
-            cut(self.keep(Some(urn), &name, returned), value).map(|value| (name, value))
+            let attribute = schema.attribute(&name)?;
+            shown(attribute, self.keep(Some(urn), &name, attribute.returned), value).map(|value| (name, value))
         });
         shown.collect()
     }
+}
+
+/// What is left of the value of an attribute: parts that are never shown, or only where they are named, are cut, too.
+pub fn shown(attribute: &Attribute, keep: Keep<'_>, value: Value) -> Option<Value> {
+    if attribute.parts_shown() {
+        return cut(keep, value);
+    }
+    let named: Vec<String> = match &keep {
+        Keep::Only(subs) => subs.iter().map(|sub| (*sub).to_owned()).collect(),
+        _ => Vec::new(),
+    };
+    let hidden = |name: &String| {
+        attribute.sub(name).is_some_and(|sub| match sub.returned {
+            Returned::Never => true,
+            Returned::Request => !named.contains(name),
+            Returned::Always | Returned::Default => false,
+        })
+    };
+    let mut value = cut(keep, value)?;
+    let hide = |value: &mut Value| {
+        if let Value::Object(map) = value {
+            map.retain(|name, _| !hidden(name));
+        }
+    };
+    match &mut value {
+        Value::Array(items) => items.iter_mut().for_each(hide),
+        one => hide(one),
+    }
+    Some(value)
 }
 
 /// What is left of the value.

@@ -308,7 +308,7 @@ impl Loaded {
                 map.remove("realm");
             }
             self.extends.extend(file.extends.into_iter().map(|of| (of, file.id.clone(), file.realm)));
-            let schema = Schema { id: file.id, attributes: file.attributes, published: value };
+            let schema = Schema::new(file.id, file.attributes, value);
             self.schemas.push((name.to_owned(), Arc::new(schema)));
         } else if value.get("endpoint").is_some() {
             let file: TypeFile = serde_json::from_value(value.clone()).map_err(shown)?;

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::error::Error;
-use super::project::{Keep, Projection, cut};
+use super::project::{Keep, Projection, cut, shown};
 use super::schema::{Returned, Shape};
 use crate::model::kind::Kind;
 use crate::model::time::Millis;
@@ -135,11 +135,16 @@ impl Out {
             }
             match projection.keep(None, name, attribute.returned) {
                 Keep::Nothing => {}
-                Keep::Whole => self.raw(name, raw.get()),
-                keep => self.cut(name, keep, serde_json::from_str(raw.get()).map_err(broken)?),
+                Keep::Whole if attribute.parts_shown() => self.raw(name, raw.get()),
+                keep => {
+                    let value = serde_json::from_str(raw.get()).map_err(broken)?;
+                    if let Some(value) = shown(attribute, keep, value) {
+                        self.put(name, &value);
+                    }
+                }
             }
-        } else if shape.extensions.iter().any(|extension| extension.id == name) {
-            if projection.is_all() {
+        } else if let Some(extension) = shape.extensions.iter().find(|extension| extension.id == name) {
+            if projection.is_all() && extension.whole {
                 self.raw(name, raw.get());
             } else {
                 let object = serde_json::from_str(raw.get()).map_err(broken)?;

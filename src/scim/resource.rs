@@ -194,6 +194,17 @@ pub fn value(attribute: &Attribute, given: &Value, at: &str, notes: &mut Notes) 
             given => single(attribute, given, at, notes),
         };
     }
+    // Some clients send the list as JSON in a text.
+    let unpacked = match given {
+        Value::String(text) if attribute.kind == Type::Complex && text.trim_start().starts_with('[') => {
+            match super::json::parse(text.as_bytes()) {
+                Ok(list @ Value::Array(_)) if !notes.dialect.is_strict() => Some(list),
+                _ => return expected(at, "a list", given, notes),
+            }
+        }
+        _ => None,
+    };
+    let given = unpacked.as_ref().unwrap_or(given);
     let one = std::slice::from_ref(given);
     let items = match given {
         Value::Null => return None,
@@ -372,20 +383,22 @@ pub fn replaced(shape: &Shape, current: &Document, incoming: &Document) -> Resul
         let plain = shape.plain().find(|attribute| attribute.name == *name);
         let extension = shape.extensions.iter().find(|extension| extension.id == *name);
         match (plain, extension, old) {
-            (Some(attribute), _, _) if !attribute.writable() || name == "active" => {
+            (Some(attribute), _, _) if stays(attribute) || name == "active" => {
                 after.entry(name.clone()).or_insert_with(|| old.clone());
             }
-            (Some(attribute), _, _) => immutable(attribute, Some(old), after.get(name), name)?,
+            (Some(_), _, _) => {}
             (None, Some(extension), Value::Object(old)) => {
                 let kept: Map<String, Value> = old
                     .iter()
-                    .filter(|(name, _)| extension.attribute(name).is_none_or(|attribute| !attribute.writable()))
+                    .filter(|(name, _)| extension.attribute(name).is_none_or(stays))
                     .map(|(name, value)| (name.clone(), value.clone()))
                     .collect();
                 if !kept.is_empty()
                     && let Value::Object(into) = after.entry(name.clone()).or_insert_with(|| Value::Object(Map::new()))
                 {
-                    into.extend(kept);
+                    for (name, value) in kept {
+                        into.entry(name).or_insert(value);
+                    }
                 }
             }
             _ => {
@@ -393,7 +406,13 @@ pub fn replaced(shape: &Shape, current: &Document, incoming: &Document) -> Resul
             }
         }
     }
+    all_immutable(shape, current, &after)?;
     Ok(after)
+}
+
+/// What a replacement that is silent of it leaves as it is.
+fn stays(attribute: &Attribute) -> bool {
+    !attribute.writable() || attribute.mutability == Mutability::Immutable
 }
 
 /// A replacement that is silent of what only others have said does not speak of it: their values stay. What the client said
@@ -418,8 +437,24 @@ pub fn unsaid(current: &Map<String, Value>, own: &Map<String, Value>, after: &mu
 
 /// An immutable attribute may be given once and then stays.
 pub fn immutable(attribute: &Attribute, old: Option<&Value>, new: Option<&Value>, at: &str) -> Result<(), Error> {
-    if attribute.mutability == Mutability::Immutable && old.is_some() && new.is_some() && old != new {
+    if attribute.mutability == Mutability::Immutable && old.is_some() && old != new {
         return Err(Error::Mutability(format!("`{at}` cannot be changed once it is set")));
+    }
+    Ok(())
+}
+
+/// The same of everything that a document has, in the core and in the extensions.
+pub fn all_immutable(shape: &Shape, old: &Document, new: &Document) -> Result<(), Error> {
+    for attribute in shape.plain() {
+        immutable(attribute, old.get(&attribute.name), new.get(&attribute.name), &attribute.name)?;
+    }
+    for extension in &shape.extensions {
+        let inside =
+            |document: &'_ Document, name: &str| document.get(&extension.id).and_then(|inner| inner.get(name)).cloned();
+        for attribute in &extension.attributes {
+            let (old, new) = (inside(old, &attribute.name), inside(new, &attribute.name));
+            immutable(attribute, old.as_ref(), new.as_ref(), &format!("{}:{}", extension.id, attribute.name))?;
+        }
     }
     Ok(())
 }

@@ -100,6 +100,11 @@ impl Attribute {
         self.mutability != Mutability::ReadOnly
     }
 
+    /// Whether whoever is shown it is shown all of its parts.
+    pub fn parts_shown(&self) -> bool {
+        self.sub_attributes.iter().all(|sub| matches!(sub.returned, Returned::Default | Returned::Always))
+    }
+
     /// Never shown and never asked about: passwords.
     pub fn secret(&self) -> bool {
         self.returned == Returned::Never
@@ -137,10 +142,19 @@ const RELATIONS: &[Relation] = &[
 pub struct Schema {
     pub id: String,
     pub attributes: Vec<Attribute>,
+    /// Whether all of it is shown where nothing is said: then nobody need read what is stored.
+    pub(super) whole: bool,
     pub(super) published: Value,
 }
 
 impl Schema {
+    pub(super) fn new(id: String, attributes: Vec<Attribute>, published: Value) -> Schema {
+        let shown = |attribute: &Attribute| {
+            attribute.parts_shown() && matches!(attribute.returned, Returned::Default | Returned::Always)
+        };
+        Schema { id, whole: attributes.iter().all(shown), attributes, published }
+    }
+
     pub fn attribute(&self, name: &str) -> Option<&Attribute> {
         named(&self.attributes, name)
     }

@@ -135,6 +135,19 @@ pub async fn by_keys(
     Ok(found)
 }
 
+/// Those of the entities that the source holds.
+pub async fn held_among(session: &mut impl Session, source: &str, ids: &[EntityId]) -> Result<Vec<EntityId>, Error> {
+    let mut found = Vec::new();
+    for ids in ids.chunks(sql::MOST) {
+        let mut text = Text::new("SELECT DISTINCT entity_id FROM assertion WHERE NOT ended AND source = ");
+        text.bind(source).push(" AND entity_id IN ").list(ids.iter().copied());
+        for row in session.all(text.sql, text.values).await? {
+            found.push(row.parse(0)?);
+        }
+    }
+    Ok(found)
+}
+
 /// (alias, entity) of what this source holds under these aliases. An alias (a DN) can be taken over by another thing, so
 /// what the source let go of does not count.
 pub async fn by_aliases(

@@ -97,6 +97,15 @@ fn row(stored: &Stored<'_>) -> Vec<Value> {
 }
 
 /// Lets go of the logins of these, so that others of the same transaction can take them (the index is checked row by row).
+pub async fn bump(tx: &mut Tx, ids: &[EntityId], at: Millis) -> Result<(), Error> {
+    for ids in ids.chunks(sql::MOST) {
+        let mut text = Text::new("UPDATE entity SET version = version + 1, modified = ");
+        text.bind(at).push(" WHERE id IN ").list(ids.iter().copied());
+        tx.execute(text.sql, text.values).await?;
+    }
+    Ok(())
+}
+
 pub async fn free_logins(tx: &mut Tx, ids: &[EntityId]) -> Result<(), Error> {
     for ids in ids.chunks(sql::MOST) {
         let mut text = Text::new("UPDATE entity SET login_key = NULL WHERE id IN ");
@@ -116,6 +125,8 @@ pub struct Wanted<'a> {
     pub ids: Vec<EntityId>,
     /// Folded.
     pub logins: Vec<&'a str>,
+    /// The source's names for them.
+    pub externals: Vec<&'a str>,
     /// Folded values by the name of the lookup.
     pub lookups: Vec<(&'static str, Vec<&'a str>)>,
 }
@@ -145,6 +156,11 @@ pub async fn touching(session: &mut impl Look, wanted: &Wanted<'_>) -> Result<Ve
         part(&mut text, "SELECT id FROM entity WHERE state <> 'tombstone' AND kind = ");
         text.bind(kind).push(" AND realm = ").bind(wanted.realm.map_or("", |realm| realm.as_str()));
         text.push(" AND login_key IN ").list(wanted.logins.iter().copied());
+    }
+    if !wanted.externals.is_empty() {
+        part(&mut text, "SELECT entity_id FROM assertion WHERE NOT ended AND source = ");
+        text.bind(wanted.source).push(" AND kind = ").bind(kind);
+        text.push(" AND external_id IN ").list(wanted.externals.iter().copied());
     }
     for (name, values) in wanted.lookups.iter().filter(|(_, values)| !values.is_empty()) {
         part(&mut text, "SELECT entity_id FROM lookup WHERE kind = ");

@@ -151,17 +151,25 @@ pub fn condition<'t>(text: &'t mut Text, cond: &Cond, sight: &Sight<'_>) -> &'t 
             .bind(sight.source)
             .push(" AND m.target = ")
             .bind(Ref::Id(*id).stored())
+            // Of whom it has let go it is told nothing any more.
+            .push(") AND NOT EXISTS (SELECT 1 FROM assertion g WHERE g.entity_id = ")
+            .bind(*id)
+            .push(" AND g.ended AND g.source = ")
+            .bind(sight.source)
             .push("))"),
         Cond::MemberOf(id) => {
             let groups = sight.of(Kind::Group);
-            // Literals, as in the index `edge_member`. Downwards through groups that exist for the source.
+            // Literals, as in the index `edge_member`. Downwards through groups that exist for the source. CROSS: SQLite keeps
+            // the order in which they stand, or it would look at every membership for each member.
             text.push("e.id IN (WITH RECURSIVE down(id) AS (SELECT g.id FROM entity g WHERE g.id = ")
                 .bind(*id)
                 .push(" AND ");
             seen(text, &groups, "g");
-            text.push(" UNION SELECT m.to_id FROM down JOIN entity g ON g.id = down.id JOIN edge m ON m.rel = 'member' AND m.from_id = g.id WHERE ");
+            text.push(
+                " UNION SELECT m.to_id FROM down CROSS JOIN entity g CROSS JOIN edge m WHERE g.id = down.id AND ",
+            );
             seen(text, &groups, "g");
-            text.push(") SELECT id FROM down)")
+            text.push(" AND m.rel = 'member' AND m.from_id = g.id) SELECT id FROM down)")
         }
         Cond::Active(on) => text.push("e.active = ").bind(*on),
         Cond::Created(order, at) => text.push("e.created").push(order.sql()).bind(*at),

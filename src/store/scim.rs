@@ -294,14 +294,14 @@ pub async fn groups(session: &mut impl Session, sight: &Sight<'_>, users: &[Enti
     for users in users.chunks(sql::MOST) {
         let mut statement = Text::default();
         statement
-            .push("WITH RECURSIVE up(user_id, id, far) AS (SELECT m.to_id, e.id, CAST(0 AS BIGINT) FROM edge m JOIN entity e ON e.id = m.from_id ")
-            .push("WHERE m.rel = 'member' AND m.to_id IN ")
+            .push("WITH RECURSIVE up(user_id, id, far) AS (SELECT m.to_id, e.id, CAST(0 AS BIGINT) FROM edge m CROSS JOIN entity e ")
+            .push("WHERE e.id = m.from_id AND m.rel = 'member' AND m.to_id IN ")
             .list(users.iter().copied())
             .push(" AND ");
         seen(&mut statement, &sight, "e");
         statement
-            .push(" UNION SELECT up.user_id, e.id, CAST(1 AS BIGINT) FROM up JOIN edge m ON m.rel = 'member' AND m.to_id = up.id ")
-            .push("JOIN entity e ON e.id = m.from_id WHERE ");
+            .push(" UNION SELECT up.user_id, e.id, CAST(1 AS BIGINT) FROM up CROSS JOIN edge m CROSS JOIN entity e ")
+            .push("WHERE m.rel = 'member' AND m.to_id = up.id AND e.id = m.from_id AND ");
         seen(&mut statement, &sight, "e");
         statement
             .push(") SELECT up.user_id, up.id, e.doc, min(up.far) FROM up JOIN entity e ON e.id = up.id ")

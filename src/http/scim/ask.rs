@@ -130,6 +130,13 @@ impl<'a> Ask<'a> {
         }
     }
 
+    /// Counts against the pace of the token what one request does beyond itself.
+    pub fn also(&self, more: usize) -> Result<(), Error> {
+        let rate = self.app.config().server.limits.scim;
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        self.app.pace.take(&self.caller.token, rate, more).map_err(|wait| Error::TooMuch(wait.as_secs() + 1))
+    }
+
     pub fn context(&self) -> Context {
         self.app.context(self.caller.actor())
     }
@@ -156,12 +163,13 @@ impl<'a> Ask<'a> {
         if other || known { Err(Error::Precondition) } else { Ok(()) }
     }
 
-    /// `Prefer: return=minimal` (RFC 7240).
+    /// `Prefer: return=minimal` (RFC 7240), or a token that may write and not read.
     pub fn prefers_minimal(&self) -> bool {
-        self.header("prefer".parse().ok()).is_some_and(|text| {
-            text.split([',', ';'])
-                .any(|word| word.trim().replace([' ', '"'], "").eq_ignore_ascii_case("return=minimal"))
-        })
+        !self.caller.may(Scope::ScimRead)
+            || self.header("prefer".parse().ok()).is_some_and(|text| {
+                text.split([',', ';'])
+                    .any(|word| word.trim().replace([' ', '"'], "").eq_ignore_ascii_case("return=minimal"))
+            })
     }
 
     fn header(&self, name: impl Into<Option<header::HeaderName>>) -> Option<String> {

@@ -23,6 +23,7 @@ type Trying<'t> = Pin<Box<dyn Future<Output = Result<Done, Failed>> + Send + 't>
 
 pub async fn run(ask: &Ask<'_>, body: &Map<String, Value>) -> Result<Response, Error> {
     let mut request = bulk::read(body)?;
+    ask.also(request.operations.len() - 1)?;
     let order = bulk::order(&mut request.operations);
     let mut ids = BTreeMap::new();
     let mut answers = BTreeMap::new();

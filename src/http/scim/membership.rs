@@ -12,8 +12,11 @@ use crate::model::kind::{Kind, Rel};
 use crate::scim::error::Error;
 use crate::scim::json::short;
 use crate::scim::schema::{Relation, Shape};
-use crate::store::Session;
 use crate::store::scim as rows;
+use crate::store::{Session, Tx};
+
+/// The queue of those who put groups into groups.
+const NESTING: i64 = 2;
 
 /// Names told of those that are refused.
 const NAMED: usize = 20;
@@ -21,7 +24,7 @@ const NAMED: usize = 20;
 /// Before the change. `group`: the one that exists already, and whether it is in a group itself; who is in none cannot come
 /// round to itself.
 pub async fn allowed(
-    session: &mut impl Session,
+    session: &mut Tx,
     ask: &Ask<'_>,
     shape: &Shape,
     group: Option<(EntityId, bool)>,
@@ -35,7 +38,7 @@ pub async fn allowed(
         if ids.contains(&group) {
             return Err(Error::InvalidValue("a group cannot be its own member".to_owned()).into());
         }
-        if inside && !ids.is_empty() {
+        if !ids.is_empty() && comes_round(session, ask, &ids, inside).await? {
             let above = rows::above(session, group).await?;
             if let Some(id) = ids.iter().find(|id| above.contains(id)) {
                 let detail = format!("`members`: the group is itself, directly or not, a member of {id}");
@@ -47,6 +50,19 @@ pub async fn allowed(
         known(session, ask, relation, come, &ids).await?;
     }
     Ok(())
+}
+
+/// Whether the change could close a circle. Where several write at once, whoever puts a group into a group waits for the
+/// others who do, and looks at what they left.
+async fn comes_round(tx: &mut Tx, ask: &Ask<'_>, ids: &[EntityId], inside: bool) -> Result<bool, Stop> {
+    if ask.app.db.is_embedded() {
+        return Ok(inside);
+    }
+    let nests = !rows::of_ids(tx, &ask.sight(Kind::Group), ids).await?.is_empty();
+    if nests {
+        tx.queue(NESTING).await?;
+    }
+    Ok(nests)
 }
 
 async fn known(

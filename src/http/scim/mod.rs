@@ -54,7 +54,7 @@ async fn answer(State(app): State<App>, request: Request) -> Response {
     if let Err(refusal) = may(&caller, request.method(), &path) {
         return refusal.respond(&path);
     }
-    if let Err(wait) = app.pace.take(&caller.token, app.config().server.limits.scim) {
+    if let Err(wait) = app.pace.take(&caller.token, app.config().server.limits.scim, 1) {
         return reply::refusal(&Error::TooMuch(wait.as_secs() + 1));
     }
     match serve(&app, &app.schemas(), &caller, &path, request).await {

@@ -54,6 +54,8 @@ fn tree(kind: Kind, filter: &Filter<'_>) -> Narrowed {
         }
         Filter::Compare(place, op, literal) => compare(kind, *place, *op, literal),
         Filter::Element(place, inner) => element(kind, *place, inner),
+        Filter::Fixed(true) => Narrowed::exactly(Cond::All(Vec::new())),
+        Filter::Fixed(false) => Narrowed::exactly(Cond::Nothing),
         Filter::Not(_) | Filter::Present(_) => Narrowed::nothing_known(),
     }
 }

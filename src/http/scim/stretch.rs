@@ -45,21 +45,10 @@ struct Sort<'s> {
 }
 
 impl<'s> Part<'s> {
-    /// At the root a filter's name that one type does not know excludes that type, not the question; a name to sort by has
-    /// to be known to one of them.
+    /// At the root a name that one type does not know is an attribute without a value there; it has to be known to one of them.
     pub fn all(shapes: &[&'s Shape], query: &Query, mode: Mode) -> Result<Vec<Part<'s>>, Error> {
-        let mut parts = Vec::with_capacity(shapes.len());
-        let mut refused = None;
-        for shape in shapes {
-            match Part::of(shape, query, mode) {
-                Ok(part) => parts.push(part),
-                Err(error @ Error::Sensitive(_)) => return Err(error),
-                Err(error) => refused = Some(error),
-            }
-        }
-        if let (Some(error), true) = (refused, parts.is_empty()) {
-            return Err(error);
-        }
+        let parts = shapes.iter().map(|shape| Part::of(shape, shapes, query, mode));
+        let mut parts = parts.collect::<Result<Vec<_>, Error>>()?;
         if let Some(asked) = &query.sort {
             let mut unknown = None;
             for part in &mut parts {
@@ -81,8 +70,8 @@ impl<'s> Part<'s> {
         Ok(parts)
     }
 
-    fn of(shape: &'s Shape, query: &Query, mode: Mode) -> Result<Part<'s>, Error> {
-        let filter = query.filter.as_deref().map(|text| filter::parse(shape, text, mode)).transpose()?;
+    fn of(shape: &'s Shape, all: &[&'s Shape], query: &Query, mode: Mode) -> Result<Part<'s>, Error> {
+        let filter = query.filter.as_deref().map(|text| filter::parse_among(shape, all, text, mode)).transpose()?;
         let narrowed = narrow(shape.kind, filter.as_ref());
         Ok(Part { shape, filter, narrowed, sort: None, projection: Projection::read(shape, query)? })
     }
@@ -391,6 +380,7 @@ fn mentions(filter: &Filter<'_>, name: &str) -> bool {
     match filter {
         Filter::And(parts) | Filter::Or(parts) => parts.iter().any(|part| mentions(part, name)),
         Filter::Not(inner) => mentions(inner, name),
+        Filter::Fixed(_) => false,
         Filter::Present(place) | Filter::Compare(place, ..) | Filter::Element(place, _) => is(*place, name),
     }
 }

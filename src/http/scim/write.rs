@@ -32,6 +32,9 @@ use crate::scim::schema::{Relation, Shape};
 use crate::store::Tx;
 use crate::store::scim::{self as rows, Found};
 
+/// Names of ignored attributes in one line of the log.
+const TOLD: usize = 20;
+
 /// Members of a group up to which a PATCH is answered with all of them; above it is 204 unless attributes are asked for.
 const ECHO: usize = 1000;
 
@@ -73,7 +76,7 @@ async fn create_once(ask: &Ask<'_>, task: &Task<'_>, desired: &Desired) -> Resul
     let applied = reconcile::apply(&mut tx, &ask.context(), ask.policy, vec![record]).await?;
     if let Some((_, refusal)) = applied.refused().next() {
         return match refusal {
-            Refusal::LoginTaken { owner: Some(owner), .. } => {
+            Refusal::LoginTaken { owner: Some(owner), .. } | Refusal::Former { owner } => {
                 come_back(ask, tx, task, desired, *owner, reply::refused(shape, refusal)).await
             }
             refusal => Err(reply::refused(shape, refusal).into()),
@@ -293,7 +296,10 @@ fn said<'s>(ask: &Ask<'_>, seen: &'s Seen) -> Option<Cow<'s, Document>> {
     if own.peek().is_none() {
         return Some(Cow::default());
     }
-    own.find_map(|said| said.doc.as_ref()).map(Cow::Borrowed)
+    let mut own = own.find_map(|said| said.doc.as_ref())?.clone();
+    // The client's own name is kept beside what it says.
+    own.insert("externalId".to_owned(), Value::Null);
+    Some(Cow::Owned(own))
 }
 
 /// What the client has read: the merged document and its own name for it.
@@ -400,7 +406,8 @@ fn told_ignored(ask: &Ask<'_>, ignored: &[String]) {
     if !ignored.is_empty() {
         tracing::warn!(
             source = ask.policy.name,
-            attributes = ignored.join(", "),
+            attributes = ignored[..ignored.len().min(TOLD)].join(", "),
+            more = ignored.len().saturating_sub(TOLD),
             "SCIM attributes that are in no schema were ignored"
         );
     }

@@ -19,13 +19,13 @@ async fn desk(db: crate::store::Db, switches: &str) -> Desk {
 
 impl Desk {
     /// Sends it, and takes the id of what was made.
-    async fn made(&self, path: &str, body: &Value) -> String {
+    pub(super) async fn made(&self, path: &str, body: &Value) -> String {
         let answer = self.ask("POST", path, body).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
         answer.body["id"].as_str().unwrap().to_owned()
     }
 
-    async fn refused(&self, method: &str, path: &str, body: &Value, kind: &str) -> String {
+    pub(super) async fn refused(&self, method: &str, path: &str, body: &Value, kind: &str) -> String {
         let answer = self.ask(method, path, body).await;
         assert!(answer.status.is_client_error(), "{method} {path} {body}: {}", answer.status);
         assert_eq!(answer.body["scimType"], kind, "{method} {path} {body}: {}", answer.body);
