@@ -8,6 +8,7 @@ use super::context::{Context, Policies};
 use super::world::{Fate, Thing};
 use crate::model::document::{self, Document};
 use crate::model::entity::{Derived, State, derive};
+use crate::model::fold;
 use crate::model::kind::Kind;
 use crate::model::source::{SourceKind, SourcePolicy};
 
@@ -40,14 +41,32 @@ pub fn settle(thing: &mut Thing, cx: &Context, source: &SourcePolicy) -> Result<
     if source.kind == SourceKind::Operator && state == State::Incomplete && was != Some(State::Incomplete) {
         return Err(Refusal::Missing { fields: std::mem::take(&mut thing.missing) });
     }
+    let login = login(thing, &order, cx, &derived);
     let now = &mut thing.now;
     now.active = held && state != State::Tombstone && !now.blocked && derived.active != Some(false);
     now.state = state;
-    now.login_key.clone_from(&derived.login_key);
+    now.login_key = login;
     now.flags = derived.flags;
     now.doc = doc;
     thing.derived = Some(derived);
     Ok(())
+}
+
+/// A group that only a customer's own sources bring has its name among that customer's: what others call theirs it neither
+/// learns nor is kept from.
+fn login(thing: &Thing, order: &[usize], cx: &Context, derived: &Derived) -> Option<String> {
+    if thing.now.kind != Kind::Group {
+        return derived.login_key.clone();
+    }
+    let company = |at: &usize| cx.policies.get(&thing.holds[*at].now.source)?.company.as_deref();
+    match order.first() {
+        None => thing.now.login_key.clone(),
+        Some(first) if order.iter().all(|at| company(at).is_some()) => {
+            let key = derived.login_key.as_ref()?;
+            Some(format!("{}\u{1f}{key}", fold::key(company(first)?)))
+        }
+        Some(_) => derived.login_key.clone(),
+    }
 }
 
 /// Most things are new and one source speaks of them: its saying itself becomes the document, without a copy. `None`:

@@ -90,8 +90,8 @@ fn text(kind: Kind, attribute: &str, sub: Option<&str>, value: &str) -> Option<C
         (_, "externalId", None) => Cond::External(value.to_owned()),
         // An empty key is not stored.
         (Kind::User | Kind::Group, "userName" | "displayName", None) if key.is_empty() => return None,
-        (Kind::User, "userName", None) | (Kind::Group, "displayName", None) => Cond::Login(key),
-        (Kind::User, "displayName", None) => Cond::Lookup("display", key),
+        (Kind::User, "userName", None) => Cond::Login(key),
+        (Kind::User | Kind::Group, "displayName", None) => Cond::Lookup("display", key),
         (Kind::User, "emails", Some("value")) if !key.is_empty() => Cond::Lookup("email", key),
         (Kind::User, "groups", Some("value")) => id(Cond::MemberOf),
         (Kind::Group, "members", Some("value")) => Cond::HasEnd(Rel::Member, value.parse().ok()?),
@@ -156,7 +156,7 @@ mod tests {
             (Kind::User, r#"emails.value eq "a@x""#, Cond::Lookup("email", "a@x".to_owned()), true),
             (Kind::User, r#"emails[value eq "a@x"]"#, Cond::Lookup("email", "a@x".to_owned()), true),
             (Kind::User, r#"emails[type eq "work"].value eq "a@x""#, Cond::Lookup("email", "a@x".to_owned()), false),
-            (Kind::Group, r#"displayName eq "G""#, Cond::Login("g".to_owned()), true),
+            (Kind::Group, r#"displayName eq "G""#, Cond::Lookup("display", "g".to_owned()), true),
             (
                 Kind::Group,
                 &format!(r#"id eq "{id}" and members eq "{id}""#),

@@ -81,7 +81,7 @@ impl<'s> Part<'s> {
         let Some(sort) = &self.sort else { return Some(Arrange::BY_ID) };
         let place = sort.place.filter(|place| place.extension.is_none())?;
         let by = match (self.shape.kind, place.attribute.name.as_str(), place.sub.map(|sub| sub.name.as_str())) {
-            (Kind::User, "userName", None) | (Kind::Group, "displayName", None) => By::Login,
+            (Kind::User, "userName", None) => By::Login,
             (_, "id", None) => By::Id,
             (_, "meta", Some("created")) => By::Created,
             (_, "meta", Some("lastModified")) => By::Modified,

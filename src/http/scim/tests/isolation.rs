@@ -204,3 +204,23 @@ async fn s33_a_bulk_request_counts_with_all_its_operations() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s11_two_customers_call_their_groups_alike() {
+    both(|db| async move {
+        let config = "[sources.idp]\nkind = 'scim'\nrealm = 'client'\n[sources.own]\nkind = 'scim'\nrealm = 'client'\n\
+                      company = '1'\n[sources.other]\nkind = 'scim'\nrealm = 'client'\ncompany = '2'\n";
+        let desk = Desk::with(db, config, "scim:read scim:write").await;
+        let everyone = json!({"displayName": "Everyone"});
+        for who in [&desk, &desk.of("own").await, &desk.of("other").await] {
+            let id = who.made("/Groups", &everyone).await;
+            who.refused("POST", "/Groups", &everyone, "uniqueness").await;
+            let other = who.made("/Groups", &json!({"displayName": "Others"})).await;
+            let rename = patch(json!({"op": "replace", "path": "displayName", "value": "everyone"}));
+            who.refused("PATCH", &format!("/Groups/{other}"), &rename, "uniqueness").await;
+            let found = who.get("/Groups?filter=displayName%20eq%20%22EVERYONE%22&sortBy=displayName").await.body;
+            assert!(found.to_string().contains(&id), "{found}");
+        }
+    })
+    .await;
+}
