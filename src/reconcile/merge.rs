@@ -114,7 +114,7 @@ fn join_unions(doc: &mut Document, sayings: &[&Document], thing: &Thing, order: 
 /// Two items of a multi-valued attribute mean the same where their `value` does.
 fn same_item(a: &Value, b: &Value) -> bool {
     match (a.get("value"), b.get("value")) {
-        (Some(Value::String(a)), Some(Value::String(b))) => crate::model::fold::key(a) == crate::model::fold::key(b),
+        (Some(Value::String(a)), Some(Value::String(b))) => fold::key(a) == fold::key(b),
         _ => a == b,
     }
 }
