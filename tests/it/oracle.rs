@@ -10,21 +10,11 @@ use musterd::scim::registry::Registries;
 use musterd::scim::{eval, filter};
 use serde_json::{Map, Value, json};
 
+use crate::scim::SOURCES;
 use crate::support::daemon::Daemon;
 use crate::support::http::Http;
 use crate::support::oracle::Oracle;
 use crate::support::{both, long};
-
-const SOURCES: &str = r#"
-[sources.idp]
-kind = "scim"
-realm = "agent"
-guard = { percent = 100, count = 1000 }
-[sources.second]
-kind = "scim"
-realm = "agent"
-guard = { percent = 100, count = 1000 }
-"#;
 
 const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
 const PEOPLE: usize = 200;

@@ -10,7 +10,8 @@ use crate::support::{Which, both};
 
 mod sources;
 
-const SOURCES: &str = r#"
+/// Two providers of staff and one of customers, who may take away what they like.
+pub const SOURCES: &str = r#"
 [sources.idp]
 kind = "scim"
 realm = "agent"

@@ -13,6 +13,10 @@ use crate::store::values;
 
 const PATCH: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
 
+/// A provider of the realm, and those of two customers in it.
+const CUSTOMERS: &str = "[sources.idp]\nkind = 'scim'\nrealm = 'client'\n[sources.own]\nkind = 'scim'\nrealm = 'client'\n\
+                         company = '1'\n[sources.other]\nkind = 'scim'\nrealm = 'client'\ncompany = '2'\n";
+
 fn patch(operation: Value) -> Value {
     json!({"schemas": [PATCH], "Operations": [operation]})
 }
@@ -34,9 +38,7 @@ impl Desk {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s11_nobody_puts_a_stranger_into_a_group() {
     both(|db| async move {
-        let config = "[sources.idp]\nkind = 'scim'\nrealm = 'client'\n[sources.own]\nkind = 'scim'\nrealm = 'client'\n\
-                      company = '1'\n[sources.other]\nkind = 'scim'\nrealm = 'client'\ncompany = '2'\n";
-        let desk = Desk::with(db, config, "scim:read scim:write").await;
+        let desk = Desk::with(db, CUSTOMERS, "scim:read scim:write").await;
         let [own, other] = [desk.of("own").await, desk.of("other").await];
         let stranger = other.made("/Users", &user("stranger")).await;
         let mine = own.made("/Users", &user("mine")).await;
@@ -208,9 +210,7 @@ async fn s33_a_bulk_request_counts_with_all_its_operations() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s11_two_customers_call_their_groups_alike() {
     both(|db| async move {
-        let config = "[sources.idp]\nkind = 'scim'\nrealm = 'client'\n[sources.own]\nkind = 'scim'\nrealm = 'client'\n\
-                      company = '1'\n[sources.other]\nkind = 'scim'\nrealm = 'client'\ncompany = '2'\n";
-        let desk = Desk::with(db, config, "scim:read scim:write").await;
+        let desk = Desk::with(db, CUSTOMERS, "scim:read scim:write").await;
         let everyone = json!({"displayName": "Everyone"});
         for who in [&desk, &desk.of("own").await, &desk.of("other").await] {
             let id = who.made("/Groups", &everyone).await;
@@ -221,6 +221,26 @@ async fn s11_two_customers_call_their_groups_alike() {
             let found = who.get("/Groups?filter=displayName%20eq%20%22EVERYONE%22&sortBy=displayName").await.body;
             assert!(found.to_string().contains(&id), "{found}");
         }
+    })
+    .await;
+}
+
+/// Who lets go of somebody whom another source brought, and makes the same again, has it back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b7_who_let_go_of_anothers_person_has_it_back() {
+    both(|db| async move {
+        let config = format!("{CONFIG}[sources.second]\nkind = 'scim'\nrealm = 'agent'\n");
+        let desk = Desk::with(db, &config, "scim:read scim:write").await;
+        let second = desk.of("second").await;
+        let eva = desk.made("/Users", &user("eva")).await;
+        let path = format!("/Users/{eva}");
+        assert_eq!(second.ask("DELETE", &path, &Value::Null).await.status, StatusCode::NO_CONTENT);
+        assert_eq!(second.get(&path).await.status, StatusCode::NOT_FOUND);
+        let mut body = user("eva");
+        body["externalId"] = json!("mine");
+        assert_eq!(second.made("/Users", &body).await, eva);
+        assert_eq!(second.get(&path).await.body["externalId"], "mine");
+        assert_eq!(desk.get(&path).await.body["externalId"], "ext-eva");
     })
     .await;
 }
