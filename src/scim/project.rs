@@ -41,7 +41,8 @@ impl Projection {
         let names = if only { &query.attributes } else { &query.excluded };
         let mut chosen = Vec::with_capacity(names.len());
         for name in names {
-            match shape.locate(name) {
+            // As in a filter, an extension's attribute may be named without its URN where only one has it.
+            match shape.locate(name).or_else(|| shape.extended(name).map(Place::Attribute)) {
                 Some(Place::Attribute(place)) if place.secret() => {
                     return Err(Error::Sensitive(format!("`{}` is never shown", place.shown())));
                 }

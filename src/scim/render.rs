@@ -304,6 +304,8 @@ mod tests {
             json!({"schemas": [urn::USER, urn::ENTERPRISE], "id": "i1", "userName": "eva", "name": {"givenName": "Eva"},
                 urn::ENTERPRISE: {"department": "d"}})
         );
+        let bare = shown(Query { attributes: names("department"), ..Query::default() });
+        assert_eq!(bare[urn::ENTERPRISE], json!({"department": "d"}), "only one extension has it");
         let excluded = Query {
             excluded: names(&format!("id,meta,groups,emails.type,active,externalId,name,{}", urn::ENTERPRISE)),
             ..Query::default()
