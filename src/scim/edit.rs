@@ -185,6 +185,9 @@ fn fill(
     notes: &mut Notes,
 ) {
     match (sub, given) {
+        (Some(sub), Value::String(_)) if sub.name == "value" && is_role(attribute, given, notes) => {
+            lay(element, attribute, &Map::from_iter([(sub.name.clone(), given.clone())]), at, notes);
+        }
         (Some(sub), _) => {
             let value = resource::value(sub, given, at, notes);
             if value.is_none() && sub.name == "value" {
@@ -205,9 +208,16 @@ fn fill(
     }
 }
 
+/// Whether a text is an app role as JSON.
+fn is_role(attribute: &Attribute, given: &Value, notes: &Notes) -> bool {
+    let probe = Map::from_iter([("value".to_owned(), given.clone())]);
+    !notes.dialect.is_strict() && resource::app_role(attribute, &probe).is_some()
+}
+
 /// Lays an object over a complex value: sub-attributes that are not given stay as they were (RFC 7644 §3.5.2.3).
 fn lay(into: &mut Map<String, Value>, attribute: &Attribute, given: &Map<String, Value>, at: &str, notes: &mut Notes) {
-    for (key, value) in given {
+    let role = if notes.dialect.is_strict() { None } else { resource::app_role(attribute, given) };
+    for (key, value) in role.as_ref().unwrap_or(given) {
         match attribute.sub(key) {
             Some(sub) if sub.writable() => {
                 put(into, sub, resource::value(sub, value, &format!("{at}.{}", sub.name), notes));

@@ -316,7 +316,8 @@ fn plain_text(attribute: &Attribute, text: &str, at: &str, notes: &mut Notes) ->
         return expected(at, "an object", &Value::String(text.to_owned()), notes);
     };
     if let Some(inner) = json_inside(text) {
-        return object(&attribute.sub_attributes, &inner, at, '.', notes).map(Value::Object);
+        let role = app_role(attribute, &inner).unwrap_or(inner);
+        return object(&attribute.sub_attributes, &role, at, '.', notes).map(Value::Object);
     }
     let mut out = Map::new();
     out.insert(main.name.clone(), sound(&format!("{at}.{}", main.name), text, notes)?);
@@ -325,12 +326,13 @@ fn plain_text(attribute: &Attribute, text: &str, at: &str, notes: &mut Notes) ->
 
 /// An element whose `value` is an app role as JSON in a text, which is how Entra adds them: the role, and what is said
 /// beside it.
-fn app_role(attribute: &Attribute, given: &Map<String, Value>) -> Option<Map<String, Value>> {
+pub fn app_role(attribute: &Attribute, given: &Map<String, Value>) -> Option<Map<String, Value>> {
     attribute.sub("display")?;
     let mut role = json_inside(given.get("value")?.as_str()?)?;
     role.get("value")?.as_str()?;
     role.extend(given.iter().filter(|(name, _)| *name != "value").map(|(name, value)| (name.clone(), value.clone())));
-    Some(role)
+    // What is packed twice is unpacked twice, or reading it again would change it.
+    Some(app_role(attribute, &role).unwrap_or(role))
 }
 
 /// The object that a text holds as JSON. What Entra's app roles call `displayName` is `display` in SCIM, and their `id` is

@@ -435,3 +435,20 @@ fn s33_the_filters_of_a_request_cost_so_much_and_no_more() {
     assert_eq!(several(2).unwrap_err().scim_type(), Some("tooMany"));
     assert!((COMPARISONS / 2..COMPARISONS * 2 + 200_000).contains(&steps), "{steps}");
 }
+
+#[test]
+fn app_roles_are_unpacked_wherever_they_are_said() {
+    let role = r#"{"id":"1","value":"Dispatcher","displayName":"Desk"}"#;
+    let twice = json!({"value": role}).to_string();
+    let wanted = json!([{"type": "a", "value": "Dispatcher", "display": "Desk"}]);
+    for value in [role, &twice] {
+        for operation in [
+            json!({"op": "replace", "path": "roles[type eq \"a\"].value", "value": value}),
+            json!({"op": "replace", "path": "roles[type eq \"a\"]", "value": {"value": value}}),
+            json!({"op": "add", "path": "roles", "value": [{"type": "a", "value": value}]}),
+        ] {
+            let patched = run("Users", &json!({"userName": "a"}), &json!([operation])).unwrap();
+            assert_eq!(patched.document["roles"], wanted, "{operation}");
+        }
+    }
+}

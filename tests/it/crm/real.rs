@@ -24,7 +24,7 @@ fn installed() {
     // The database is made by the test; the packages must not ask.
     let selections = "request-tracker5 request-tracker5/dbconfig-install boolean false\n";
     let script = format!(
-        "printf '{selections}' | debconf-set-selections && \
+        "printf '{selections}' | debconf-set-selections && apt-get update -q && \
          apt-get install -y -q --no-install-recommends request-tracker5 rt5-db-sqlite"
     );
     let done = Command::new("sh").args(["-c", &script]).env("DEBIAN_FRONTEND", "noninteractive").output().unwrap();
