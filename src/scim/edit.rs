@@ -185,6 +185,9 @@ fn fill(
     notes: &mut Notes,
 ) {
     match (sub, given) {
+        (Some(_), Value::Array(list)) if list.len() == 1 && !notes.dialect.is_strict() => {
+            fill(element, attribute, sub, &list[0], at, notes);
+        }
         (Some(sub), Value::String(_)) if sub.name == "value" && is_role(attribute, given, notes) => {
             lay(element, attribute, &Map::from_iter([(sub.name.clone(), given.clone())]), at, notes);
         }
