@@ -93,23 +93,20 @@ pub fn needs_members(shape: &Shape, operations: &[Operation]) -> bool {
         })
 }
 
-/// The password that the operations set, looked for before there is a document to apply them to.
-pub fn password(shape: &Shape, operations: &[Operation], dialect: Dialect) -> Option<SecretString> {
-    let mut notes = Notes::of(dialect);
-    let mut found = None;
-    for operation in operations.iter().filter(|operation| operation.op != Op::Remove) {
-        let pairs: Vec<(&str, &Value)> = match (&operation.path, &operation.value) {
-            (Some(path), Some(value)) => vec![(path, value)],
-            (None, Some(Value::Object(map))) => map.iter().map(|(name, value)| (name.as_str(), value)).collect(),
-            _ => continue,
-        };
-        for (name, value) in pairs {
-            if let Some(place) = shape.attribute(name).filter(Located::secret) {
-                found = resource::secret(place.attribute, value, &mut notes);
+/// Whether a secret attribute is named anywhere: then its value is looked for before the attempt.
+pub fn speaks_of(shape: &Shape, operations: &[Operation]) -> bool {
+    let mut names = shape.plain().filter(|attribute| attribute.secret()).map(|secret| secret.name.to_ascii_lowercase());
+    names.any(|name| {
+        let holds = |text: &str| text.to_ascii_lowercase().contains(&name);
+        operations.iter().any(|operation| match (&operation.path, &operation.value) {
+            (Some(path), _) => holds(path),
+            (None, Some(Value::Object(map))) => {
+                map.iter().any(|(key, value)| holds(key) || (shape.is_core(key) && holds(&value.to_string())))
             }
-        }
-    }
-    found
+            (None, Some(Value::String(text))) => holds(text),
+            (None, _) => false,
+        })
+    })
 }
 
 /// Applies the operations in order. `id` is that of the resource; `present` are its members where `needs_members`.

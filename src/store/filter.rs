@@ -191,6 +191,7 @@ fn joined<'t>(text: &'t mut Text, parts: &[Cond], word: &str, none: &str, sight:
 mod tests {
     use super::*;
     use crate::model::kind::Kind;
+    use crate::store::Session as _;
 
     #[test]
     fn s29_values_are_bound_and_never_text() {
@@ -207,5 +208,23 @@ mod tests {
         assert!(!statement.sql.contains("1=1"), "{}", statement.sql);
         assert_eq!(statement.sql.matches('$').count(), statement.values.len());
         assert!(statement.sql.starts_with("((e.login_key = $1 AND e.active = $2) OR e.id IN (SELECT x.entity_id"));
+    }
+
+    /// Downwards from a group by its own rows: by all memberships for each member it would be quadratic.
+    #[tokio::test]
+    async fn s33_members_of_a_group_are_found_by_the_group() {
+        crate::store::testing::both(|db| async move {
+            if !db.is_embedded() {
+                return;
+            }
+            let sight = Sight { source: "okta", realm: Some(Realm::Agent), own_only: false, kind: Kind::User };
+            let mut text = Text::new("EXPLAIN QUERY PLAN SELECT e.id FROM entity e WHERE ");
+            condition(&mut text, &Cond::MemberOf("0198c0de-7a11-7abc-8def-0123456789ab".parse().unwrap()), &sight);
+            let rows = db.read().await.unwrap().all(text.sql, text.values).await.unwrap();
+            let plan: Vec<String> = rows.iter().map(|row| row.get("detail").unwrap()).collect();
+            let edges: Vec<&String> = plan.iter().filter(|line| line.contains(" m ")).collect();
+            assert!(!edges.is_empty() && edges.iter().all(|line| line.contains("from_id=?")), "{plan:?}");
+        })
+        .await;
     }
 }

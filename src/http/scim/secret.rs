@@ -17,21 +17,14 @@ use crate::scim::schema::Shape;
 use crate::store::credential;
 use crate::store::scim as rows;
 
-/// The same for somebody who is changed and not replaced.
-pub async fn of_present(
-    ask: &Ask<'_>,
-    shape: &Shape,
-    id: EntityId,
-    wanted: SecretString,
-) -> Result<Option<String>, Error> {
+/// Somebody's document, if they exist for the caller: before anything else is said of them or of their password.
+pub async fn present(ask: &Ask<'_>, shape: &Shape, id: EntityId) -> Result<Document, Error> {
     let mut read = ask.app.db.read().await.map_err(reply::failed)?;
     let found = rows::load(&mut read, &ask.sight(shape.kind), id).await.map_err(reply::failed)?;
-    drop(read);
-    let doc = serde_json::from_str(&found.ok_or(Error::NotFound)?.doc).map_err(|_| Error::Internal)?;
-    hashed(ask, Some(id), &doc, Some(wanted)).await
+    serde_json::from_str(&found.ok_or(Error::NotFound)?.doc).map_err(|_| Error::Internal)
 }
 
-/// The hash to be stored, made before any transaction. `id`: who has an account already; `doc`: whose names it must not hold.
+/// The hash to be stored, made before any transaction. `id`: who is `present` already; `doc`: whose names it must not hold.
 pub async fn hashed(
     ask: &Ask<'_>,
     id: Option<EntityId>,

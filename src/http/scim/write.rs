@@ -138,7 +138,10 @@ pub async fn replace(ask: &Ask<'_>, shape: &Shape, id: &str, body: &Map<String, 
     let id = id.parse().map_err(|_| Error::NotFound)?;
     let mut incoming = resource::read(shape, body, ask.dialect)?;
     told_ignored(ask, &incoming.ignored);
-    task.secret = secret::hashed(ask, Some(id), &incoming.attributes, incoming.password.take()).await?;
+    if let Some(wanted) = incoming.password.take() {
+        secret::present(ask, shape, id).await?;
+        task.secret = secret::hashed(ask, Some(id), &incoming.attributes, Some(wanted)).await?;
+    }
     let mut result = replace_once(ask, &task, id, &incoming).await;
     if reply::again(&result) {
         result = replace_once(ask, &task, id, &incoming).await;
@@ -164,8 +167,11 @@ pub async fn patch(ask: &Ask<'_>, shape: &Shape, id: &str, body: &Map<String, Va
     let mut task = Task::of(ask, shape)?;
     let id = id.parse().map_err(|_| Error::NotFound)?;
     let operations = patching::operations(body, ask.dialect.mode)?;
-    if let Some(wanted) = patching::password(shape, &operations, ask.dialect) {
-        task.secret = secret::of_present(ask, shape, id, wanted).await?;
+    if patching::speaks_of(shape, &operations) {
+        let doc = secret::present(ask, shape, id).await?;
+        // Only for the password: what is wrong with the rest, the attempt itself says.
+        let tried = patching::apply(shape, &id.to_string(), &doc, &operations, &[], ask.dialect);
+        task.secret = secret::hashed(ask, Some(id), &doc, tried.ok().and_then(|patched| patched.password)).await?;
     }
     let mut result = patch_once(ask, &task, id, &operations).await;
     if reply::again(&result) {

@@ -71,3 +71,18 @@ async fn b7_no_group_comes_round_to_itself() {
     })
     .await;
 }
+
+/// Two at once, each of whom alone would be right: on PostgreSQL they would not see each other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b7_two_at_once_close_no_circle() {
+    both(|db| async move {
+        let desk = Desk::new(db).await;
+        for round in 0..20 {
+            let [a, b] = [group(&desk, &format!("a{round}"), &[]).await, group(&desk, &format!("b{round}"), &[]).await];
+            let both = tokio::join!(add(&desk, &a, &b), add(&desk, &b, &a));
+            assert!(both.0 == StatusCode::OK || both.1 == StatusCode::OK, "{both:?}");
+            assert!(both.0 != StatusCode::OK || both.1 != StatusCode::OK, "round {round}: {both:?}");
+        }
+    })
+    .await;
+}

@@ -47,6 +47,9 @@ async fn r10_a_password_over_scim_is_set_under_the_policy_and_never_shown() {
         for (at, operation) in [
             json!({"op": "replace", "path": "password", "value": "Another long password 0"}),
             json!({"op": "Replace", "value": {"password": "Another long password 1", "title": "Ms"}}),
+            json!({"op": "replace", "value": "{\"PassWord\": \"Another long password 2\"}"}),
+            json!({"op": "add", "value": {"urn:ietf:params:scim:schemas:core:2.0:User": {"password": "Another long password 3"}}}),
+            json!({"op": "add", "path": "urn:ietf:params:scim:schemas:core:2.0:User:password", "value": "Another long password 4"}),
         ]
         .into_iter()
         .enumerate()
@@ -61,6 +64,11 @@ async fn r10_a_password_over_scim_is_set_under_the_policy_and_never_shown() {
         assert!(shown.get("password").is_none() && !shown.to_string().contains("argon2"));
         let body = json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"],
                           "Operations": [{"op": "replace", "path": "password", "value": LONG}]});
+        // Whoever is not there is not there, whatever the password would be.
+        for wanted in [LONG, "short"] {
+            let nobody = desk.ask("PUT", "/Users/0198c0de-7a11-7abc-8def-0123456789ab", &with("eva", wanted)).await;
+            assert_eq!(nobody.status, StatusCode::NOT_FOUND, "{wanted}");
+        }
         let nobody = desk.ask("PATCH", "/Users/0198c0de-7a11-7abc-8def-0123456789ab", &body).await;
         assert_eq!(nobody.status, StatusCode::NOT_FOUND);
     })
