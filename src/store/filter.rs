@@ -222,8 +222,12 @@ mod tests {
             condition(&mut text, &Cond::MemberOf("0198c0de-7a11-7abc-8def-0123456789ab".parse().unwrap()), &sight);
             let rows = db.read().await.unwrap().all(text.sql, text.values).await.unwrap();
             let plan: Vec<String> = rows.iter().map(|row| row.get("detail").unwrap()).collect();
-            let edges: Vec<&String> = plan.iter().filter(|line| line.contains(" m ")).collect();
-            assert!(!edges.is_empty() && edges.iter().all(|line| line.contains("from_id=?")), "{plan:?}");
+            let at = |part: &str| plan.iter().position(|line| line.contains(part));
+            // From what was reached to the group that it is, and from there to its rows.
+            let steps = [at("SCAN down"), at("SEARCH g USING INDEX sqlite_autoindex_entity_1 (id=?)"), at("SEARCH m")];
+            assert!(steps.iter().all(Option::is_some), "{plan:#?}");
+            assert!(plan.iter().all(|line| !line.contains("SEARCH m") || line.contains("from_id=?")), "{plan:#?}");
+            assert!(plan.iter().all(|line| !line.contains(" g ") || line.contains("id=?")), "{plan:#?}");
         })
         .await;
     }
