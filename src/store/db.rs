@@ -189,7 +189,7 @@ impl Db {
     }
 
     /// The state of the store as far as things come and go, asked before it is looked at: as long as it stays the same, nothing
-    /// came or went. On PostgreSQL any writer may change it.
+    /// came or went. On PostgreSQL any writer of the cluster changes it.
     pub async fn stamp(&self, read: &mut Read) -> Result<Stamp, Error> {
         Ok(Stamp(match self {
             Db::Sqlite { write, .. } => write.moves().to_string(),
