@@ -16,7 +16,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, Postgres};
 use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqlitePool};
-use sqlx::{Executor as _, Transaction};
+use sqlx::{Executor as _, SqlSafeStr, Transaction};
 
 use super::bind::{postgres, sound, sqlite};
 use super::group::Expect;
@@ -166,7 +166,7 @@ impl Db {
     async fn begin(&self, expect: Expect) -> Result<Tx, Error> {
         Ok(match self {
             Db::Sqlite { write, .. } => Tx::Sqlite(write.clone().turn(expect).await?),
-            Db::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+            Db::Postgres(pool) => Tx::Postgres(begin_postgres(pool, None).await?),
         })
     }
 
@@ -183,7 +183,8 @@ impl Db {
         Ok(match self {
             Db::Sqlite { moments, .. } => Read::SqliteSnapshot(moments.begin().await?),
             Db::Postgres(pool) => {
-                Read::PostgresSnapshot(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+                let moment = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+                Read::PostgresSnapshot(begin_postgres(pool, Some(moment)).await?)
             }
         })
     }
@@ -261,6 +262,17 @@ async fn open_postgres(options: &Options) -> Result<Db, Error> {
         .connect_with(connect.application_name("musterd").statement_cache_capacity(256))
         .await?;
     Ok(Db::Postgres(pool))
+}
+
+/// BEGIN in a task of its own, which ends what it began when nobody takes it: `sqlx` 0.9.0 forgets a BEGIN whose caller
+/// gave up before the answer, and lends its connection to the next one with the transaction still open.
+async fn begin_postgres(
+    pool: &PgPool,
+    statement: Option<&'static str>,
+) -> Result<Transaction<'static, Postgres>, Error> {
+    let connection = pool.acquire().await?;
+    let begun = tokio::spawn(Transaction::begin(connection, statement.map(SqlSafeStr::into_sql_str)));
+    Ok(begun.await.map_err(|_| Error::Over)??)
 }
 
 /// See `Db::stamp`.

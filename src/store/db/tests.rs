@@ -1,6 +1,7 @@
 //! What both databases promise: shared commits, turns that leave no trace, statements that were given up.
 
 use super::*;
+use crate::store::testing::both;
 use crate::store::values;
 
 async fn embedded() -> (tempfile::TempDir, Db) {
@@ -80,4 +81,33 @@ async fn migrating_again_applies_nothing_and_a_foreign_file_is_refused() {
     drop(connection);
     let refused = Db::open(&Options::new(format!("sqlite://{}", foreign.display()))).await;
     assert!(refused.err().unwrap().to_string().contains("another program"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_begin_that_was_given_up_leaves_no_open_transaction() {
+    const OPEN: &str = "SELECT count(*) FROM pg_stat_activity \
+                        WHERE datname = current_database() AND state LIKE 'idle in%'";
+    both(async |db| {
+        let mut aside = db.read().await.unwrap();
+        // Dropped before it was looked at, after one look, and while the server answers.
+        for n in 0..200 {
+            let patience = Duration::from_micros(n * 5);
+            let _ = tokio::time::timeout(patience, db.write()).await;
+            let _ = tokio::time::timeout(patience, db.snapshot()).await;
+        }
+        let mut open = i64::from(!db.is_embedded());
+        for _ in 0..100 {
+            if open == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            open = aside.one(OPEN, values![]).await.unwrap().get(0).unwrap();
+        }
+        assert_eq!(open, 0, "transactions that nobody holds");
+        let mut tx = db.write().await.unwrap();
+        tx.execute(ADD, values!["next", "x"]).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(count(&db).await, 1);
+    })
+    .await;
 }
