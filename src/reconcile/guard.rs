@@ -1,6 +1,8 @@
 //! How much may be taken away (B2). A run that would take more than its source may is held whole; a call that would is
 //! refused, counted over a rolling window, because an identity provider sends its mistakes one by one.
 
+use std::collections::BTreeSet;
+
 use super::plan::Planned;
 use super::{Batch, Error};
 use crate::model::change::Op;
@@ -27,7 +29,8 @@ pub async fn window(tx: &mut Tx, batch: &Batch<'_>, planned: &Planned) -> Result
         });
         old.count() as u64
     };
-    let Some((kind, now)) = Kind::ALL.iter().map(|kind| (*kind, lost(*kind))).find(|(_, lost)| *lost > 0) else {
+    let kinds: BTreeSet<Kind> = planned.changes.iter().map(|change| change.kind).collect();
+    let Some((kind, now)) = kinds.iter().map(|kind| (*kind, lost(*kind))).find(|(_, lost)| *lost > 0) else {
         return Ok(());
     };
     let source = batch.source;

@@ -51,7 +51,8 @@ impl Known for KnownSet {
 /// Two keys with one hash do not happen: 128 bits of SHA-256.
 pub(super) fn hash(kind: Kind, key: &str) -> u128 {
     let mut hash = Sha256::new();
-    hash.update([kind as u8]);
+    hash.update(kind.as_str());
+    hash.update([0]);
     hash.update(key);
     let digest = hash.finalize();
     let mut bytes = [0; 16];

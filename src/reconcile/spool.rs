@@ -69,9 +69,9 @@ impl Spool {
 
     /// In the order in which they are carried out.
     pub fn stages(&self) -> Vec<Stage> {
-        let present = Kind::ALL.iter().map(|kind| Stage::Present(*kind));
-        let gone = Kind::ALL.iter().rev().map(|kind| Stage::Gone(*kind));
-        present.chain(gone).filter(|stage| self.shelves.contains_key(stage)).collect()
+        let present = self.shelves.keys().filter(|stage| matches!(stage, Stage::Present(_)));
+        let gone = self.shelves.keys().rev().filter(|stage| matches!(stage, Stage::Gone(_)));
+        present.chain(gone).copied().collect()
     }
 
     /// From its beginning.

@@ -252,7 +252,17 @@ struct TypeFile {
     schema: String,
     #[serde(default)]
     schema_extensions: Vec<ExtensionFile>,
-    kind: Kind,
+    /// Without it the resource type is of a kind of its own.
+    #[serde(default)]
+    kind: Option<Kind>,
+}
+
+impl TypeFile {
+    fn kind(&self) -> Result<Kind, Fault> {
+        self.kind.or_else(|| Kind::own(&self.name)).ok_or_else(|| {
+            Fault::Missing(format!("the resource type {} has no name that a kind could be made of", self.name))
+        })
+    }
 }
 
 #[derive(Deserialize)]
@@ -368,7 +378,11 @@ impl Loaded {
         let fits = |of: Option<Realm>| realm.is_none() || of.is_none() || of == realm;
         let mut registry = Registry { shapes: Vec::new(), schemas: Vec::new(), provider: self.provider.clone() };
         let served = |kind: Kind| types == Types::All || matches!(kind, Kind::User | Kind::Group);
-        for (_, file, value) in self.types.iter().filter(|(_, file, _)| served(file.kind)) {
+        for (_, file, value) in &self.types {
+            let kind = file.kind()?;
+            if !served(kind) {
+                continue;
+            }
             let core = self.schema(&file.schema)?;
             let used = file.schema_extensions.iter().filter(|extension| fits(extension.realm));
             let extensions = used.map(|extension| self.schema(&extension.schema)).collect::<Result<Vec<_>, _>>()?;
@@ -380,7 +394,7 @@ impl Loaded {
             registry.shapes.push(Shape {
                 name: file.name.clone(),
                 endpoint: file.endpoint.clone(),
-                kind: file.kind,
+                kind,
                 common: self.schema(COMMON)?,
                 published: without_ours(value, fits),
                 core,

@@ -7,6 +7,7 @@ use sqlx::sqlite::{Sqlite, SqliteRow};
 use sqlx::{ColumnIndex, Decode, Row as _, Type};
 
 use super::db::Error;
+use crate::model::{change, entity, id, invitation, kind, licence, mail, run};
 
 /// A bound value. The variant says the type also where it is NULL (PostgreSQL wants to know).
 #[derive(Debug, Clone, PartialEq)]
@@ -41,10 +42,10 @@ from! {
     Vec<u8> => Bytes std::convert::identity,
     &[u8] => Bytes <[u8]>::to_vec,
     crate::model::desired::Digest => Bytes |digest: crate::model::desired::Digest| digest.0.to_vec(),
-    crate::model::id::EntityId => Text |id: crate::model::id::EntityId| uuid(id.0),
-    crate::model::id::RunId => Text |id: crate::model::id::RunId| uuid(id.0),
-    crate::model::kind::Kind => Text |word: crate::model::kind::Kind| word.as_str().to_owned(),
-    crate::model::kind::Rel => Text |word: crate::model::kind::Rel| word.as_str().to_owned(),
+    id::EntityId => Text |id: id::EntityId| uuid(id.0),
+    id::RunId => Text |id: id::RunId| uuid(id.0),
+    kind::Kind => Text |word: kind::Kind| word.as_str().to_owned(),
+    kind::Rel => Text |word: kind::Rel| word.as_str().to_owned(),
     crate::model::time::Millis => Int |at: crate::model::time::Millis| at.0,
     &crate::model::document::Document => Text |doc: &crate::model::document::Document| serde_json::to_string(doc).unwrap_or_default(),
 }
@@ -60,6 +61,32 @@ macro_rules! values {
     ($($value:expr),* $(,)?) => { vec![$($crate::store::Value::from($value)),*] };
 }
 pub use crate::values;
+
+/// What is a text in the database and something better here.
+pub trait Stored: Sized {
+    fn stored(text: &str) -> Result<Self, Error>;
+}
+
+macro_rules! stored {
+    ($($type:ty),+ $(,)?) => {$(
+        impl Stored for $type {
+            fn stored(text: &str) -> Result<Self, Error> {
+                text.parse().map_err(|error: <$type as std::str::FromStr>::Err| Error::Stored(error.to_string()))
+            }
+        }
+    )+};
+}
+
+stored! {
+    id::EntityId, id::RunId, kind::Rel, kind::Realm, entity::State, change::Op, run::RunKind, run::RunState,
+    licence::LicenceState, invitation::Purpose, invitation::Role, invitation::LinkState, mail::OutboxState,
+}
+
+impl Stored for kind::Kind {
+    fn stored(text: &str) -> Result<Self, Error> {
+        kind::Kind::stored(text).map_err(|error| Error::Stored(error.to_string()))
+    }
+}
 
 /// One row of an answer.
 pub enum Row {
@@ -81,23 +108,16 @@ impl Row {
     }
 
     /// A text column that holds a word or an id of `model`.
-    pub fn parse<T>(&self, column: impl ColumnIndex<SqliteRow> + ColumnIndex<PgRow>) -> Result<T, Error>
-    where
-        T: std::str::FromStr,
-        T::Err: std::fmt::Display,
-    {
-        let text: String = self.get(column)?;
-        text.parse().map_err(|error: T::Err| Error::Stored(error.to_string()))
+    pub fn parse<T: Stored>(&self, column: impl ColumnIndex<SqliteRow> + ColumnIndex<PgRow>) -> Result<T, Error> {
+        T::stored(&self.get::<String>(column)?)
     }
 
     /// As `parse`, for a column that may be NULL.
-    pub fn parse_opt<T>(&self, column: impl ColumnIndex<SqliteRow> + ColumnIndex<PgRow>) -> Result<Option<T>, Error>
-    where
-        T: std::str::FromStr,
-        T::Err: std::fmt::Display,
-    {
-        let text: Option<String> = self.get(column)?;
-        text.map(|text| text.parse().map_err(|error: T::Err| Error::Stored(error.to_string()))).transpose()
+    pub fn parse_opt<T: Stored>(
+        &self,
+        column: impl ColumnIndex<SqliteRow> + ColumnIndex<PgRow>,
+    ) -> Result<Option<T>, Error> {
+        self.get::<Option<String>>(column)?.map(|text| T::stored(&text)).transpose()
     }
 
     /// A text column that holds JSON.

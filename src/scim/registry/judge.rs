@@ -16,6 +16,9 @@ const NEEDED: &[(&str, &[&str])] = &[
     (urn::GROUP, &["displayName", "members"]),
 ];
 
+/// What the protocol itself has there (RFC 7644 sections 3 and 4).
+const SERVED: &[&str] = &["/Me", "/Bulk", "/Schemas", "/ResourceTypes", "/ServiceProviderConfig"];
+
 pub(super) fn faults(loaded: &Loaded) -> Vec<Fault> {
     let mut faults = Vec::new();
     let mut known = HashSet::new();
@@ -35,11 +38,21 @@ pub(super) fn faults(loaded: &Loaded) -> Vec<Fault> {
         }
         faults.extend(wrong.into_iter().map(|why| Fault::File { file: file.clone(), why }));
     }
-    let mut kinds = HashSet::new();
+    let (mut kinds, mut names, mut endpoints) = (HashSet::new(), HashSet::new(), HashSet::new());
     for (file, of, _) in &loaded.types {
         let mut wrong = Vec::new();
-        if !kinds.insert(of.kind) {
-            wrong.push(format!("another resource type is of kind {}, too", of.kind));
+        match of.kind() {
+            Ok(kind) if !kinds.insert(kind) => {
+                wrong.push(format!("another resource type is of kind {kind}, too"));
+            }
+            Ok(_) => {}
+            Err(_) => wrong.push(format!("`name` must be letters and digits, at most 64; found {}", of.name)),
+        }
+        if !names.insert(of.name.as_str()) {
+            wrong.push(format!("another resource type has the name {}, too", of.name));
+        }
+        if !endpoints.insert(of.endpoint.as_str()) || SERVED.contains(&of.endpoint.as_str()) {
+            wrong.push(format!("something else is at {}, too", of.endpoint));
         }
         let segment = of.endpoint.strip_prefix('/').unwrap_or_default();
         if segment.is_empty() || !segment.chars().all(|c| c.is_ascii_alphanumeric()) {

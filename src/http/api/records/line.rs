@@ -190,7 +190,7 @@ fn ends(kind: Kind) -> &'static [(Rel, Kind)] {
         Kind::Contact => &[(Rel::WorksFor, Kind::Company), (Rel::MergedInto, Kind::Contact)],
         Kind::Ticket => &[(Rel::Concerns, Kind::Contact)],
         Kind::Device | Kind::Session => &[(Rel::Concerns, Kind::Contact), (Rel::Customer, Kind::Company)],
-        Kind::Company | Kind::Template => &[],
+        Kind::Company | Kind::Template | Kind::Own(_) => &[],
     }
 }
 

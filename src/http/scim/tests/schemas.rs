@@ -55,3 +55,90 @@ async fn a2_an_attribute_in_a_file_is_an_attribute() {
     })
     .await;
 }
+
+const ROOM: &str = "urn:site:params:scim:schemas:Room";
+
+/// Two files and no word of musterd's: a resource type that no code has heard of.
+fn rooms() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let schema = json!({"id": ROOM, "name": "Room", "attributes": [
+        {"name": "label", "type": "string", "required": true},
+        {"name": "seats", "type": "integer"},
+        {"name": "tags", "type": "string", "multiValued": true},
+        {"name": "phones", "type": "complex", "multiValued": true, "subAttributes": [
+            {"name": "value", "type": "string"}, {"name": "type", "type": "string"}]}]});
+    let of = json!({"name": "Room", "endpoint": "/Rooms", "schema": ROOM, "schemaExtensions": []});
+    std::fs::write(folder.path().join("room.json"), schema.to_string()).unwrap();
+    std::fs::write(folder.path().join("type-room.json"), of.to_string()).unwrap();
+    folder
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a2_a_resource_type_in_a_file_is_a_resource_type() {
+    both(|db| async move {
+        let desk = Desk::new(db).await;
+        let room =
+            |label: &str, seats: i64| json!({"schemas": [ROOM], "label": label, "seats": seats, "externalId": label});
+        assert_eq!(desk.ask("POST", "/Rooms", &room("A", 4)).await.status, StatusCode::NOT_FOUND);
+        let folder = rooms();
+        let all = format!("{CONFIG}[sources.idp.scim]\nresource_types = 'all'\n");
+        let config = format!("{all}[scim]\nschemas = '{}'\n", folder.path().display());
+        desk.app.swap_config(Config::parse(&config).unwrap());
+
+        let told = desk.get("/ResourceTypes/Room").await.body;
+        assert_eq!((&told["endpoint"], told.get("kind")), (&json!("/Rooms"), None));
+        assert_eq!(desk.get(&format!("/Schemas/{ROOM}")).await.status, StatusCode::OK);
+        let mut ids = Vec::new();
+        for (label, seats) in [("Aula", 120), ("Box", 2), ("Club", 20)] {
+            let made = desk.ask("POST", "/Rooms", &room(label, seats)).await;
+            assert_eq!((made.status, &made.body["meta"]["resourceType"]), (StatusCode::CREATED, &json!("Room")));
+            assert_eq!((&made.body["seats"], &made.body["externalId"]), (&json!(seats), &json!(label)));
+            ids.push(made.body["id"].as_str().unwrap().to_owned());
+        }
+        let missing = desk.ask("POST", "/Rooms", &json!({"schemas": [ROOM], "seats": 1})).await;
+        assert_eq!((missing.status, &missing.body["scimType"]), (StatusCode::BAD_REQUEST, &json!("invalidValue")));
+        assert_eq!(desk.ask("POST", "/Users", &user("inhabitant")).await.status, StatusCode::CREATED);
+
+        let labels = async |at: &str| -> Vec<String> {
+            let page = desk.get(at).await.body;
+            let all = page["Resources"].as_array().unwrap_or_else(|| panic!("{page}"));
+            all.iter().map(|room| room["label"].as_str().unwrap_or("no room").to_owned()).collect()
+        };
+        assert_eq!(labels("/Rooms?sortBy=seats&sortOrder=descending").await, ["Aula", "Club", "Box"]);
+        assert_eq!(labels("/Rooms?filter=seats%20lt%20100&sortBy=label").await, ["Box", "Club"]);
+        assert_eq!(labels("/Rooms?filter=externalId%20eq%20%22Club%22").await, ["Club"]);
+        assert_eq!(labels("/Rooms?count=1&startIndex=2&sortBy=label").await, ["Box"]);
+
+        let at = format!("/Rooms/{}", ids[1]);
+        let body = json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": [
+            {"op": "add", "path": "tags", "value": ["quiet"]},
+            {"op": "add", "path": "phones[type eq \"desk\"].value", "value": "21"},
+            {"op": "replace", "value": {"seats": 3}}]});
+        let patched = desk.ask("PATCH", &at, &body).await.body;
+        assert_eq!(patched["tags"], json!(["quiet"]), "{patched}");
+        assert_eq!((&patched["phones"][0]["value"], &patched["seats"]), (&json!("21"), &json!(3)));
+        let replaced = desk.ask("PUT", &at, &room("Box 2", 5)).await.body;
+        assert_eq!((&replaced["label"], replaced.get("tags")), (&json!("Box 2"), None), "{replaced}");
+        let found = desk
+            .ask(
+                "POST",
+                "/.search",
+                &json!({
+            "schemas": ["urn:ietf:params:scim:api:messages:2.0:SearchRequest"], "filter": "label sw \"box\""}),
+            )
+            .await
+            .body;
+        assert_eq!((&found["totalResults"], &found["Resources"][0]["id"]), (&json!(1), &json!(ids[1])), "{found}");
+
+        assert_eq!(desk.ask("DELETE", &at, &json!(null)).await.status, StatusCode::NO_CONTENT);
+        assert_eq!(desk.get(&at).await.status, StatusCode::NOT_FOUND);
+        assert_eq!(labels("/Rooms?sortBy=label").await, ["Aula", "Club"]);
+        // Without its file the type is gone; what it held comes back with it.
+        desk.app.swap_config(Config::parse(&all).unwrap());
+        assert_eq!(desk.get("/Rooms").await.status, StatusCode::NOT_FOUND);
+        assert_eq!(desk.get("/Users").await.body["totalResults"], 1);
+        desk.app.swap_config(Config::parse(&config).unwrap());
+        assert_eq!(labels("/Rooms?sortBy=label").await, ["Aula", "Club"]);
+    })
+    .await;
+}
