@@ -113,6 +113,7 @@ pub async fn run(origin: Origin, config: Config, clock: Clock) -> Result<(), Err
     let metrics = telemetry::metrics()?;
     let opened = open(&config, &clock).await?;
     let app = App::new(opened.db.clone(), clock, config)?;
+    app.keep_uniques().await?;
     let daemon = Daemon::start(app, metrics).await?;
     tracing::info!(listen = %daemon.address, version = env!("CARGO_PKG_VERSION"), "ready");
     notify::ready();
@@ -172,7 +173,7 @@ impl Daemon {
             tokio::select! {
                 _ = terminate.recv() => break Ok(()),
                 _ = interrupt.recv() => break Ok(()),
-                _ = hangup.recv() => reload::reload(&self.app, origin, &self.tls),
+                _ = hangup.recv() => reload::reload(&self.app, origin, &self.tls).await,
                 _ = watchdog.tick() => notify::alive(&self.app).await,
                 () = self.app.db.failed() => break Err(Error::Disk),
             }

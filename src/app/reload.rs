@@ -13,7 +13,7 @@ use crate::config::{Config, server};
 use crate::http::state::App;
 use crate::telemetry;
 
-pub fn reload(app: &App, origin: &Origin, certificate: &watch::Sender<Option<Arc<ServerConfig>>>) {
+pub async fn reload(app: &App, origin: &Origin, certificate: &watch::Sender<Option<Arc<ServerConfig>>>) {
     notify::reloading();
     let taken = origin.load().map_err(Error::from).and_then(|config| Ok((tls(&config)?, config)));
     match taken {
@@ -23,6 +23,9 @@ pub fn reload(app: &App, origin: &Origin, certificate: &watch::Sender<Option<Arc
             }
             certificate.send_replace(tls);
             app.swap_config(config);
+            if let Err(error) = app.keep_uniques().await {
+                tracing::error!(%error, "values that are to be unique could not be entered");
+            }
             tracing::info!("the configuration was read again");
             metrics::gauge!(telemetry::RELOAD_OK).set(1);
             notify::ready();

@@ -81,6 +81,7 @@ async fn local(config: Config, command: Command, mut heard: impl FnMut(&Value)) 
     let clock = Clock::system();
     let opened = app::open(&config, &clock).await?;
     let app = App::new(opened.db.clone(), clock, config)?;
+    app.keep_uniques().await?;
     let (progress, mut lines) = tokio::sync::mpsc::channel(64);
     let work = operate::perform(app::world_alone(&app), command, progress);
     tokio::pin!(work);

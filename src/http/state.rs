@@ -19,7 +19,7 @@ use crate::credential::seal::{self, Sealer};
 use crate::credential::throttle::Throttle;
 use crate::model::source::SourcePolicy;
 use crate::model::time::Millis;
-use crate::reconcile::{Context, Policies};
+use crate::reconcile::{self, Context, Policies};
 use crate::scim::registry::Registries;
 use crate::store::token_memory::Memory;
 use crate::store::{self, Db, lease, secret};
@@ -78,10 +78,10 @@ impl Deref for App {
 
 impl App {
     pub fn new(db: Db, clock: Clock, config: Config) -> Result<App, hasher::Error> {
-        let engine = context(&clock, &config);
         let schemas = schemas(&config).unwrap_or_else(|| {
             Registries::embedded().expect("the schemas in the program are sound, which a test holds")
         });
+        let engine = context(&clock, &config, &schemas);
         Ok(App(Arc::new(Parts {
             schemas: watch::Sender::new(schemas),
             db,
@@ -129,8 +129,14 @@ impl App {
         if let Some(schemas) = schemas(&config) {
             self.schemas.send_replace(schemas);
         }
-        self.engine.send_replace(context(&self.clock, &config));
+        self.engine.send_replace(context(&self.clock, &config, &self.schemas.borrow()));
         self.config.send_replace(Arc::new(config));
+    }
+
+    /// To be called at the start and after a swap: what the schemas want unique from now on is looked up in what is there.
+    pub async fn keep_uniques(&self) -> Result<(), store::Error> {
+        let policies = self.engine.borrow().policies.clone();
+        reconcile::unique::index(&self.db, &policies).await
     }
 
     /// Seals the cursors of lists, with the key that all replicas share.
@@ -195,9 +201,10 @@ fn schemas(config: &Config) -> Option<Registries> {
     loaded.inspect_err(|error| tracing::error!(%error, "the folder of schemas cannot be used")).ok()
 }
 
-fn context(clock: &Clock, config: &Config) -> Context {
+fn context(clock: &Clock, config: &Config, schemas: &Registries) -> Context {
     let policies = Policies::new(config.policies().map(|policy| SourcePolicy::clone(policy)));
     let policies = policies.with_profiles(config.profiles.clone()).with_catalogue(config.catalogue.clone());
+    let policies = policies.with_uniques(schemas.uniques());
     Context::new(clock.clone(), Arc::new(policies), "musterd")
 }
 

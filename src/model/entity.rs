@@ -94,6 +94,8 @@ impl Flags {
     pub const DO_NOT_INVOICE: i64 = 1 << 4;
     /// The credential check demands a second factor (R33).
     pub const TWO_FACTOR: i64 = 1 << 5;
+    /// Agent: the paid option of that name is on (R34).
+    pub const API_COMMUNICATOR: i64 = 1 << 6;
 
     pub const fn has(self, bit: i64) -> bool {
         self.0 & bit != 0
@@ -159,6 +161,7 @@ pub fn derive(kind: Kind, doc: &Document) -> Derived {
         flag(Flags::COMPANY_TICKETS, inside(urn::CLIENT, "companyTickets"));
         flag(Flags::COMMENTS, inside(urn::CLIENT, "externalComments"));
         flag(Flags::DO_NOT_INVOICE, inside(urn::AGENT, "doNotInvoice"));
+        flag(Flags::API_COMMUNICATOR, inside(urn::AGENT, "apiCommunicator"));
         flag(Flags::TWO_FACTOR, inside(urn::AGENT, "twoFactor"));
     } else {
         flag(Flags::COMMENTS, doc.get("externalComments"));

@@ -22,5 +22,6 @@ pub mod profile;
 pub mod run;
 pub mod source;
 pub mod time;
+pub mod unique;
 pub mod visibility;
 pub mod vocabulary;

@@ -61,6 +61,9 @@ pub enum Refusal {
     /// `let_go`: the owner was this very source's, under another key (somebody comes back to a directory as a new entry).
     #[error("login `{login}` is taken{}{}", .owner.map(|id| format!(" by {id}")).unwrap_or_default(), again(*.let_go))]
     LoginTaken { login: String, owner: Option<EntityId>, let_go: bool },
+    /// There may be one of this value, and somebody has it (RFC 7643 section 7, `uniqueness`).
+    #[error("`{attribute}`: the value is taken")]
+    ValueTaken { attribute: String },
     /// A client makes anew whom it had disabled, under its own name for them: that one is meant.
     #[error("`externalId` is that of a disabled account of this source")]
     Former { owner: EntityId },
@@ -95,7 +98,7 @@ fn again(let_go: bool) -> &'static str {
 impl Refusal {
     /// Whether it may be taken once something else has gone: a login, another key of the same thing.
     pub(super) fn may_pass(&self) -> bool {
-        matches!(self, Refusal::LoginTaken { .. } | Refusal::HeldByOtherKey { .. })
+        matches!(self, Refusal::LoginTaken { .. } | Refusal::ValueTaken { .. } | Refusal::HeldByOtherKey { .. })
     }
 }
 

@@ -10,11 +10,13 @@ use sha2::{Digest as _, Sha256};
 use crate::clock::Clock;
 use crate::model::catalogue::Catalogue;
 use crate::model::document::Document;
-use crate::model::entity::Assertion;
+use crate::model::entity::{Assertion, Entity, State};
 use crate::model::id::RunId;
+use crate::model::kind::Kind;
 use crate::model::profile::Profiles;
 use crate::model::source::{SourceKind, SourcePolicy};
 use crate::model::time::Millis;
+use crate::model::unique::{self, Claim, Unique};
 use crate::store::lease::Lease;
 
 /// Cheap to clone.
@@ -80,6 +82,8 @@ pub struct Policies {
     pub profiles: Profiles,
     /// What licences there are; an empty one knows none.
     pub catalogue: Arc<Catalogue>,
+    /// Attributes of the operator's schemas whose values are kept unique.
+    pub uniques: Arc<[Unique]>,
 }
 
 impl Policies {
@@ -98,6 +102,22 @@ impl Policies {
     pub fn with_catalogue(mut self, catalogue: Arc<Catalogue>) -> Policies {
         self.catalogue = catalogue;
         self
+    }
+
+    #[must_use]
+    pub fn with_uniques(mut self, uniques: Vec<Unique>) -> Policies {
+        self.uniques = uniques.into();
+        self
+    }
+
+    /// The values of a document of which there may be one.
+    pub fn claims(&self, kind: Kind, doc: &Document) -> Vec<Claim> {
+        if self.uniques.is_empty() { Vec::new() } else { unique::claims(&self.uniques, kind, doc) }
+    }
+
+    /// Those of a thing as it is stored.
+    pub fn claims_of(&self, entity: &Entity) -> Vec<Claim> {
+        if entity.state == State::Tombstone { Vec::new() } else { self.claims(entity.kind, &entity.doc) }
     }
 
     pub fn get(&self, name: &str) -> Option<&SourcePolicy> {

@@ -43,6 +43,7 @@ mod survey;
 mod take;
 mod tell;
 mod turn;
+pub mod unique;
 pub mod why;
 #[cfg(test)]
 mod why_tests;

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::plan::speaks_ids;
 use super::world::{Handle, Thing, World};
-use super::{Batch, Error, Outcome, Refusal, merge};
+use super::{Batch, Error, Outcome, Refusal, merge, unique};
 use crate::model::entity::{State, login_key};
 use crate::model::id::EntityId;
 use crate::model::kind::{Kind, Realm};
@@ -52,8 +52,12 @@ pub(super) async fn settle<S: Look>(
             world.things.entry(entity.id).or_insert_with(|| Thing::stored(entity, assertions));
         }
     }
+    let owners = unique::owners(session, world, batch, &touched).await?;
     loop {
-        let losers = without_login(world, batch);
+        let mut losers = without_login(world, batch);
+        if losers.is_empty() {
+            losers = unique::losers(world, batch, &owners);
+        }
         if losers.is_empty() {
             return Ok(());
         }

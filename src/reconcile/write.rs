@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use super::context::Context;
 use super::plan::{Planned, new_handles};
 use super::world::{Thing, World};
-use super::{Batch, EdgeChange, Error, Touched};
+use super::{Batch, EdgeChange, Error, Touched, unique};
 use crate::model::change::Change;
 use crate::model::desired::Ref;
 use crate::model::entity::{Assertion, Derived, Entity, State, derive};
@@ -29,7 +29,7 @@ pub async fn write<'p>(tx: &mut Tx, batch: &Batch<'_>, planned: &'p Planned) -> 
     }
     entities(tx, batch, &things, &mut touched).await?;
     assertions(tx, &things).await?;
-    lookups(tx, &things).await?;
+    lookups(tx, batch, &things).await?;
     edges(tx, batch, planned, &things, &mut touched).await?;
     arrivals(tx, batch, &things, &mut touched).await?;
     journal(tx, batch, planned).await?;
@@ -107,18 +107,19 @@ async fn assertions(tx: &mut Tx, things: &[&Thing]) -> Result<(), Error> {
     Ok(store::assertion::update(tx, &changed).await?)
 }
 
-async fn lookups(tx: &mut Tx, things: &[&Thing]) -> Result<(), Error> {
+async fn lookups(tx: &mut Tx, batch: &Batch<'_>, things: &[&Thing]) -> Result<(), Error> {
     let rows = |entity: &Entity, derived: &Derived| -> BTreeSet<Lookup> {
         if entity.state == State::Tombstone {
             return BTreeSet::new();
         }
         let row = |(name, value): &(&'static str, String)| Lookup {
             kind: entity.kind,
-            name,
+            name: (*name).into(),
             value: value.clone(),
             entity: entity.id,
         };
-        derived.lookups.iter().map(row).collect()
+        let claims = unique::rows(entity.kind, entity.id, batch.cx.policies.claims_of(entity));
+        derived.lookups.iter().map(row).chain(claims).collect()
     };
     let (mut gone, mut come) = (Vec::new(), Vec::new());
     for thing in things.iter().filter(|thing| row_changed(thing)) {

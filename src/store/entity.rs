@@ -40,6 +40,16 @@ pub async fn by_id(session: &mut impl Session, id: EntityId) -> Result<Option<En
     session.optional(sql, values![id]).await?.map(|row| read(&row)).transpose()
 }
 
+/// The next living things of a kind in the order of their ids, locked.
+pub async fn next_of_kind(tx: &mut Tx, kind: Kind, after: Option<EntityId>, most: i64) -> Result<Vec<Entity>, Error> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM entity e WHERE e.kind = $1 AND e.id > $2 AND e.state <> 'tombstone' ORDER BY e.id LIMIT $3"
+    );
+    let after = after.map(|id| id.to_string()).unwrap_or_default();
+    let rows = tx.lock(sql, values![kind, after, most]).await?;
+    rows.iter().map(read).collect()
+}
+
 pub async fn by_ids(session: &mut impl Session, ids: &[EntityId]) -> Result<Vec<Entity>, Error> {
     let mut found = Vec::with_capacity(ids.len());
     for ids in ids.chunks(sql::MOST) {

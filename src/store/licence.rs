@@ -10,7 +10,7 @@ use super::db::{Error, Session, Tx};
 use super::sql::{self, Text};
 use super::value::{Row, Value, values};
 use crate::model::document::Document;
-use crate::model::entity::{State, urn};
+use crate::model::entity::{Flags, State, urn};
 use crate::model::id::EntityId;
 use crate::model::kind::Realm;
 use crate::model::licence::{LicenceState, Order};
@@ -189,6 +189,30 @@ pub async fn first_waiting(
 pub async fn count_waiting(session: &mut impl Session, company: EntityId, reasons: &str) -> Result<i64, Error> {
     const SQL: &str = "SELECT count(*) FROM licence WHERE company_id = $1 AND state = 'waiting' AND reasons = $2";
     session.one(SQL, values![company, reasons]).await?.get(0)
+}
+
+/// Agents of a company that have the same licence and the same switches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alike {
+    pub held: Option<String>,
+    pub flags: Flags,
+    pub active: bool,
+    pub count: i64,
+}
+
+/// What a company's bill is made of. Whoever belongs to the company or sits on one of its seats, deactivated ones with
+/// their seat's grace included.
+pub async fn bill(session: &mut impl Session, company: EntityId) -> Result<Vec<Alike>, Error> {
+    const SQL: &str = "SELECT l.held, e.flags, e.active, count(*) FROM entity e \
+                       LEFT JOIN licence l ON l.entity_id = e.id AND l.company_id = $1 \
+                       WHERE e.kind = 'user' AND e.realm = 'agent' AND e.state <> 'tombstone' AND e.id IN \
+                       (SELECT from_id FROM edge WHERE rel = 'belongs_to' AND to_id = $1 \
+                        UNION SELECT entity_id FROM licence WHERE company_id = $1 AND held IS NOT NULL) \
+                       GROUP BY l.held, e.flags, e.active";
+    let rows = session.all(SQL, values![company]).await?;
+    let alike =
+        |row: &Row| Ok(Alike { held: row.get(0)?, flags: Flags(row.get(1)?), active: row.get(2)?, count: row.get(3)? });
+    rows.iter().map(alike).collect()
 }
 
 /// Whose seat is to be freed by now.

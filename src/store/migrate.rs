@@ -18,6 +18,8 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0005_secret", include_str!("../../migrations/0005_secret.sql")),
     ("0006_token_subject", include_str!("../../migrations/0006_token_subject.sql")),
     ("0007_list", include_str!("../../migrations/0007_list.sql")),
+    ("0008_kept_unique", include_str!("../../migrations/0008_kept_unique.sql")),
+    ("0009_api_communicator", include_str!("../../migrations/0009_api_communicator.sql")),
 ];
 
 /// Brings the schema up to date and returns the names of what was applied.

@@ -128,3 +128,45 @@ async fn r93_r94_a_hundred_ask_for_the_last_seat_and_the_next_is_served_at_its_r
     })
     .await;
 }
+
+#[tokio::test]
+async fn r34_r36_the_bill_counts_options_and_leaves_out_who_is_not_invoiced() {
+    both(async |which| {
+        let office = Office::open(which, &["pbx"], "START").await;
+        office.seats("callcentrum", 4).await;
+        let bill = async || {
+            let path = format!("/api/v1/companies/{}/bill", office.company().await);
+            let bill = office.api.get(&path).await.expect(200);
+            (bill["licences"].clone(), bill["options"][0]["billable"].clone())
+        };
+        assert_eq!(bill().await, (json!([]), json!(0)));
+        let mut hired = Vec::new();
+        for (login, switches) in [
+            ("plain", json!({})),
+            ("paid", json!({"apiCommunicator": true})),
+            ("system", json!({"doNotInvoice": true, "apiCommunicator": true})),
+        ] {
+            let mut body = agent(login, "Callcentrum START");
+            body["attributes"][AGENT].as_object_mut().unwrap().extend(switches.as_object().unwrap().clone());
+            hired.push(office.api.post("/api/v1/users", &body).await.expect(201)["id"].as_str().unwrap().to_owned());
+        }
+        let mut alone = agent("alone", "");
+        alone["attributes"][AGENT] = json!({"apiCommunicator": true});
+        office.api.post("/api/v1/users", &alone).await.expect(201);
+        let seats =
+            |seats: i64, billable: i64| json!([{"licence": "Callcentrum START", "seats": seats, "billable": billable}]);
+        assert_eq!(bill().await, (seats(3, 2), json!(2)));
+        assert_eq!(office.seats("callcentrum", 4).await["used"], 3, "who is not invoiced sits on a seat all the same");
+        // Switched over, and deactivated: the seat has its grace, the option ends.
+        let off = json!({"attributes": {AGENT: {"doNotInvoice": false}}});
+        office.api.patch(&format!("/api/v1/users/{}", hired[2]), &off).await.expect(200);
+        assert_eq!(bill().await, (seats(3, 3), json!(3)));
+        let path = format!("/api/v1/users/{}", hired[1]);
+        office.api.patch(&path, &json!({"attributes": {"active": false}})).await.expect(200);
+        assert_eq!(bill().await, (seats(3, 3), json!(2)));
+        let nobody = format!("/api/v1/companies/{}/bill", hired[0]);
+        assert_eq!(office.api.get(&nobody).await.status, 404);
+        assert_eq!(office.crm.get(&nobody).await.status, 403);
+    })
+    .await;
+}

@@ -8,6 +8,7 @@ use crate::support::daemon::Daemon;
 use crate::support::http::{Answer, Http, answer};
 use crate::support::{Which, both};
 
+mod schemas;
 mod sources;
 
 /// Two providers of staff and one of customers, who may take away what they like.

@@ -1,6 +1,8 @@
 //! Licences and seats: what people want and hold, what a company can give, how many seats it has ordered. The rules are
 //! `model::licence`, seats are `reconcile::licence`'s. Start with `routes`.
 
+use std::collections::BTreeMap;
+
 use axum::extract::{Path, State};
 use axum::routing::{get, put};
 use axum::{Json, Router};
@@ -17,6 +19,7 @@ use crate::http::state::App;
 use crate::http::token::Scope;
 use crate::model::catalogue::Catalogue;
 use crate::model::document::Document;
+use crate::model::entity::Flags;
 use crate::model::id::EntityId;
 use crate::model::kind::Kind;
 use crate::model::licence::offered;
@@ -28,6 +31,7 @@ pub fn routes() -> Router<App> {
     Router::new()
         .route("/licences", get(list))
         .route("/licences/offered", get(offer))
+        .route("/companies/{id}/bill", get(bill))
         .route("/companies/{id}/pools", get(pools))
         .route("/companies/{id}/pools/{product}", put(order))
 }
@@ -88,6 +92,37 @@ async fn pools(State(app): State<App>, caller: Caller, Path(id): Path<String>) -
     let id = id.parse().map_err(|_| Problem::not_found())?;
     let pools = pools_of(&mut app.db.read().await?, &app.config().catalogue, Some(id)).await?;
     Ok(Json(json!({"items": pools})))
+}
+
+/// What is to be paid for: seats by licence and paid options. Whom `doNotInvoice` takes off the bill keeps the seat (R36);
+/// a deactivated account keeps it for its grace, and its options end at once.
+async fn bill(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+    caller.require(Scope::ApiRead)?;
+    unbound(&caller)?;
+    let company: EntityId = id.parse().map_err(|_| Problem::not_found())?;
+    let mut session = app.db.read().await?;
+    if listing::by_ids(&mut session, Kind::Company, &[company]).await?.is_empty() {
+        return Err(Problem::not_found());
+    }
+    let mut licences: BTreeMap<String, (i64, i64)> = BTreeMap::new();
+    let mut api_communicator = 0;
+    for alike in rows::bill(&mut session, company).await? {
+        let billable = if alike.flags.has(Flags::DO_NOT_INVOICE) { 0 } else { alike.count };
+        if let Some(held) = alike.held {
+            let counts = licences.entry(held).or_default();
+            counts.0 += alike.count;
+            counts.1 += billable;
+        }
+        if alike.active && alike.flags.has(Flags::API_COMMUNICATOR) {
+            api_communicator += billable;
+        }
+    }
+    let line = |(licence, (seats, billable))| json!({"licence": licence, "seats": seats, "billable": billable});
+    let licences: Vec<Value> = licences.into_iter().map(line).collect();
+    Ok(Json(json!({
+        "company": company, "licences": licences,
+        "options": [{"option": "api_communicator", "billable": api_communicator}],
+    })))
 }
 
 async fn pools_of(

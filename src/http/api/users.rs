@@ -454,6 +454,7 @@ async fn apply(
 fn refused(refusal: &Refusal) -> Problem {
     match refusal {
         Refusal::LoginTaken { .. } | Refusal::Former { .. } => Problem::conflict("login_taken", refusal),
+        Refusal::ValueTaken { .. } => Problem::conflict("value_taken", refusal),
         Refusal::Ambiguous { .. } | Refusal::HeldByOtherKey { .. } => Problem::conflict("ambiguous", refusal),
         Refusal::Protected { .. } => Problem::forbidden("protected", refusal),
         Refusal::OtherRealm => Problem::conflict("other_realm", refusal),

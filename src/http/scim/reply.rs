@@ -144,7 +144,7 @@ pub fn refused(shape: &Shape, refusal: &Refusal) -> Error {
             let what = "a resource with the same";
             Error::Uniqueness(format!("{what} `{name}`, or another value that stands for it, is this client's already"))
         }
-        Refusal::Former { .. } => Error::Uniqueness(refusal.to_string()),
+        Refusal::Former { .. } | Refusal::ValueTaken { .. } => Error::Uniqueness(refusal.to_string()),
         Refusal::LoginTaken { .. }
         | Refusal::Ambiguous { .. }
         | Refusal::Protected { .. }

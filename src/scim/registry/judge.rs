@@ -19,6 +19,10 @@ const NEEDED: &[(&str, &[&str])] = &[
 /// What the protocol itself has there (RFC 7644 sections 3 and 4).
 const SERVED: &[&str] = &["/Me", "/Bulk", "/Schemas", "/ResourceTypes", "/ServiceProviderConfig"];
 
+pub(super) fn is_kept_anyway(urn: &str, name: &str) -> bool {
+    UNIQUE.iter().any(|(id, known)| *id == urn && *known == name)
+}
+
 pub(super) fn faults(loaded: &Loaded) -> Vec<Fault> {
     let mut faults = Vec::new();
     let mut known = HashSet::new();
@@ -88,11 +92,15 @@ fn attributes(urn: &str, above: &str, all: &[Attribute], wrong: &mut Vec<String>
         if !above.is_empty() && attribute.kind == Type::Complex {
             wrong.push(format!("`{shown}` is complex inside of a complex attribute (RFC 7643 section 2.3.8)"));
         }
-        let kept = UNIQUE.iter().any(|(id, name)| *id == urn && *name == shown);
-        if attribute.uniqueness != Uniqueness::None && !kept {
-            wrong.push(format!(
-                "`{shown}` is said to be unique, which musterd does not keep; say \"uniqueness\": \"none\""
-            ));
+        if attribute.uniqueness != Uniqueness::None && !is_kept_anyway(urn, &shown) {
+            if matches!(attribute.kind, Type::Complex | Type::Boolean) {
+                wrong.push(format!("`{shown}` cannot be unique: it is complex, or true or false"));
+            }
+            if attribute.secret() {
+                wrong.push(format!(
+                    "`{shown}` cannot be unique: whoever is refused would learn a value that is never shown"
+                ));
+            }
         }
         attributes(urn, &format!("{shown}."), &attribute.sub_attributes, wrong);
     }

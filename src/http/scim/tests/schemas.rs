@@ -142,3 +142,71 @@ async fn a2_a_resource_type_in_a_file_is_a_resource_type() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a2_what_a_file_says_is_unique_is_kept_so() {
+    both(|db| async move {
+        let desk = Desk::new(db).await;
+        let folder = tempfile::tempdir().unwrap();
+        let take = async |uniqueness: &str| {
+            let file = json!({"id": SITE, "name": "Site", "extends": ["User"], "attributes": [
+                {"name": "badge", "type": "string", "caseExact": true, "uniqueness": uniqueness},
+                {"name": "keys", "type": "complex", "multiValued": true, "subAttributes": [
+                    {"name": "value", "type": "string", "uniqueness": uniqueness}]}]});
+            std::fs::write(folder.path().join("site.json"), file.to_string()).unwrap();
+            let config = format!("{CONFIG}[scim]\nschemas = '{}'\n", folder.path().display());
+            desk.app.swap_config(Config::parse(&config).unwrap());
+            desk.app.keep_uniques().await.unwrap();
+        };
+        let with = |name: &str, badge: &str| {
+            let mut body = user(name);
+            body[SITE] = json!({"badge": badge});
+            body
+        };
+        let post = async |name: &str, badge: &str| desk.ask("POST", "/Users", &with(name, badge)).await;
+        let patch = async |id: &str, path: &str, value: serde_json::Value| {
+            let body = json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"],
+                              "Operations": [{"op": "replace", "path": path, "value": value}]});
+            desk.ask("PATCH", &format!("/Users/{id}"), &body).await
+        };
+        let id = |answer: &super::Answer| answer.body["id"].as_str().unwrap().to_owned();
+        let badge = format!("{SITE}:badge");
+
+        take("none").await;
+        let twin = id(&post("one", "B7").await);
+        assert_eq!(post("two", "B7").await.status, StatusCode::CREATED);
+        let eight = id(&post("three", "B8").await);
+
+        // What is there already counts from now on; what is shared already stays.
+        take("server").await;
+        let refused = post("four", "B8").await;
+        assert_eq!((refused.status, &refused.body["scimType"]), (StatusCode::CONFLICT, &json!("uniqueness")));
+        assert!(refused.body["detail"].as_str().unwrap().contains(&badge), "{}", refused.body);
+        assert_eq!(post("four", "B7").await.status, StatusCode::CONFLICT);
+        let four = id(&post("four", "b8").await);
+        assert_eq!(patch(&four, &badge, json!("B8")).await.status, StatusCode::CONFLICT);
+        assert_eq!(patch(&twin, "title", json!("Dr")).await.status, StatusCode::OK);
+        assert_eq!(patch(&eight, &badge, json!("B8")).await.status, StatusCode::OK);
+        assert_eq!(patch(&four, &badge, json!("B9")).await.status, StatusCode::OK);
+        assert_eq!(post("five", "b8").await.status, StatusCode::CREATED, "given up");
+        let keys = format!("{SITE}:keys");
+        assert_eq!(patch(&four, &keys, json!([{"value": "K1"}, {"value": "K2"}])).await.status, StatusCode::OK);
+        assert_eq!(patch(&eight, &keys, json!([{"value": "k2"}])).await.status, StatusCode::CONFLICT, "in any case");
+        assert_eq!(desk.ask("DELETE", &format!("/Users/{eight}"), &json!(null)).await.status, StatusCode::NO_CONTENT);
+        assert_eq!(post("six", "B8").await.status, StatusCode::CREATED, "who is gone has nothing");
+
+        // Ten at once: one of them has it.
+        let at_once = futures_util::future::join_all((0..10).map(|n| {
+            let body = with(&format!("runner{n}"), "B10");
+            let desk = &desk;
+            async move { desk.ask("POST", "/Users", &body).await.status }
+        }));
+        let mut told: Vec<u16> = at_once.await.into_iter().map(|status| status.as_u16()).collect();
+        told.sort_unstable();
+        assert_eq!(told, [vec![201], vec![409; 9]].concat());
+
+        take("none").await;
+        assert_eq!(post("seven", "B10").await.status, StatusCode::CREATED, "the file does not ask for it any more");
+    })
+    .await;
+}
