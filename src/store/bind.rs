@@ -5,9 +5,8 @@ use std::borrow::Cow;
 
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgArguments, Postgres};
-use sqlx::query::Query;
 
-use super::db::{Error, Sql, SqliteQuery};
+use super::db::{Error, Sql};
 use super::value::Value;
 
 /// Whether both databases can take these values: PostgreSQL has no U+0000 in a text.
@@ -16,23 +15,23 @@ pub(super) fn sound(values: &[Value]) -> Result<(), Error> {
     if values.iter().any(nul) { Err(Error::Nul) } else { Ok(()) }
 }
 
-/// The one place that vouches for SQL texts: they are literals of this room or joined from such, never input.
-pub(super) fn sqlite(sql: Sql, values: Vec<Value>) -> SqliteQuery {
-    counted(&sql, values.len());
-    let query = match advised(sql) {
-        Cow::Borrowed(sql) => sqlx::query(sql),
-        Cow::Owned(sql) if values.len() >= MANY => sqlx::query(AssertSqlSafe(unnamed(sql))),
-        Cow::Owned(sql) => sqlx::query(AssertSqlSafe(sql)),
-    };
-    values.into_iter().fold(query, |query, value| match value {
-        Value::Text(text) => query.bind(text),
-        Value::Int(int) => query.bind(int),
-        Value::Bool(bool) => query.bind(bool),
-        Value::Bytes(bytes) => query.bind(bytes),
-    })
+/// A statement of the embedded database and its values.
+pub(super) struct Query {
+    pub sql: Sql,
+    pub values: Vec<Value>,
 }
 
-pub(super) fn postgres(sql: Sql, values: Vec<Value>) -> Query<'static, Postgres, PgArguments> {
+pub(super) fn sqlite(sql: Sql, values: Vec<Value>) -> Query {
+    counted(&sql, values.len());
+    let sql = match advised(sql) {
+        Cow::Owned(sql) if values.len() >= MANY => Cow::Owned(unnamed(sql)),
+        sql => sql,
+    };
+    Query { sql, values }
+}
+
+/// The one place that vouches for SQL texts: they are literals of this room or joined from such, never input.
+pub(super) fn postgres(sql: Sql, values: Vec<Value>) -> sqlx::query::Query<'static, Postgres, PgArguments> {
     counted(&sql, values.len());
     let query = match sql {
         Cow::Borrowed(sql) => sqlx::query(sql),

@@ -1,5 +1,5 @@
-//! The two databases behind one face. Nothing outside this file and its parts (`bind`, `embedded`, `group`) knows which
-//! one it is.
+//! The two databases behind one face. Nothing outside this file and its parts (`bind`, `embedded`, `group`, `lite`, `readers`)
+//! knows which one it is.
 //!
 //! `write()` gives a transaction that leaves no trace when it is dropped; on SQLite those who write at the same moment
 //! share one durable COMMIT. `read()` gives a connection for reading, `snapshot()` one that sees a single moment.
@@ -14,8 +14,6 @@ use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, Postgres};
-use sqlx::query::Query;
-use sqlx::sqlite::{Sqlite, SqliteArguments, SqlitePool};
 use sqlx::{Executor as _, SqlSafeStr, Transaction};
 
 use super::bind::{postgres, sound, sqlite};
@@ -24,8 +22,6 @@ pub use super::group::{Turn, Writer};
 pub use super::readers::{Reader, Readers};
 use super::value::{Row, Value};
 use crate::model::time::Millis;
-
-pub(super) type SqliteQuery = Query<'static, Sqlite, SqliteArguments>;
 
 /// A COMMIT on PostgreSQL that has not answered by then has an unknown outcome (a vanished synchronous standby
 /// makes it hang, and `statement_timeout` does not fire).
@@ -38,12 +34,14 @@ const MOST_LOCKINGS: usize = 5;
 pub enum Error {
     #[error("database: {0}")]
     Sql(#[from] sqlx::Error),
+    #[error("database: {0}")]
+    Lite(#[from] rusqlite::Error),
     /// Nothing of it stays; the same call may be tried again once.
     #[error("not committed, nothing of it stays: {0}")]
-    Group(Arc<sqlx::Error>),
+    Group(Arc<rusqlite::Error>),
     /// Whether the change is there shows after a restart: SQLite may find the failed COMMIT in its log.
     #[error("the disk failed under a COMMIT, its outcome is unknown and the program must stop: {0}")]
-    Disk(Arc<sqlx::Error>),
+    Disk(Arc<rusqlite::Error>),
     #[error("this transaction is over: a statement was given up, or failed in a way that ends it")]
     Over,
     #[error("the outcome of the write is unknown")]
@@ -67,7 +65,11 @@ pub enum Error {
 impl Error {
     /// A unique index refused the row.
     pub fn is_unique_violation(&self) -> bool {
-        matches!(self, Error::Sql(error) if error.as_database_error().is_some_and(|e| e.is_unique_violation()))
+        match self {
+            Error::Sql(error) => error.as_database_error().is_some_and(|error| error.is_unique_violation()),
+            Error::Lite(error) => super::lite::is_unique_violation(error),
+            _ => false,
+        }
     }
 
     /// The database does not answer now (it is away, starting or stopping): a later call may succeed.
@@ -127,7 +129,7 @@ pub enum Db {
         write: Arc<Writer>,
         read: Arc<Readers>,
         /// For whoever needs a single moment.
-        moments: SqlitePool,
+        moments: Arc<Readers>,
         file: Arc<Path>,
     },
     Postgres(PgPool),
@@ -181,7 +183,7 @@ impl Db {
     /// A read transaction: all its statements see the same moment. Keep it short on SQLite, it holds up the log.
     pub async fn snapshot(&self) -> Result<Read, Error> {
         Ok(match self {
-            Db::Sqlite { moments, .. } => Read::SqliteSnapshot(moments.begin().await?),
+            Db::Sqlite { moments, .. } => Read::Sqlite(moments.moment().await?),
             Db::Postgres(pool) => {
                 let moment = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
                 Read::PostgresSnapshot(begin_postgres(pool, Some(moment)).await?)
@@ -209,7 +211,7 @@ impl Db {
     /// Moves the log into the database file and truncates it. True when nobody's read held it up. Nothing on PostgreSQL.
     pub async fn checkpoint(&self) -> Result<bool, Error> {
         let Db::Sqlite { write, .. } = self else { return Ok(true) };
-        let rows = write.clone().alone(sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")).await?;
+        let rows = write.clone().alone(sqlite("PRAGMA wal_checkpoint(TRUNCATE)".into(), Vec::new())).await?;
         let busy: Option<i64> = rows.into_iter().next().map(|row| Row::Sqlite(row).get(0)).transpose()?;
         Ok(busy.unwrap_or(0) == 0)
     }
@@ -222,17 +224,15 @@ impl Db {
         let path = file.to_str().ok_or_else(|| Error::Url("the path is no UTF-8".to_owned()))?;
         // An empty file is filled, and keeps its permissions.
         super::embedded::private(file).map_err(|error| Error::Url(format!("{path}: {error}")))?;
-        let mut connection = moments.acquire().await?;
-        sqlx::query("VACUUM INTO $1").bind(path.to_owned()).execute(&mut *connection).await?;
-        Ok(())
+        moments.lend().await?.long(sqlite("VACUUM INTO $1".into(), vec![path.into()])).await.map(drop)
     }
 
     /// Closes every connection; on SQLite the last one folds the log into the file.
     pub async fn close(&self) {
         match self {
             Db::Sqlite { read, moments, .. } => {
-                read.close().await;
-                moments.close().await;
+                read.close();
+                moments.close();
                 self.checkpoint().await.ok();
             }
             Db::Postgres(pool) => pool.close().await,
@@ -403,7 +403,6 @@ impl Session for Tx {
 /// A connection for reading.
 pub enum Read {
     Sqlite(Reader),
-    SqliteSnapshot(Transaction<'static, Sqlite>),
     Postgres(PoolConnection<Postgres>),
     PostgresSnapshot(Transaction<'static, Postgres>),
 }
@@ -411,9 +410,7 @@ pub enum Read {
 impl Read {
     pub(super) async fn has_table(&mut self, name: &str) -> Result<bool, Error> {
         let sql = match self {
-            Read::Sqlite(_) | Read::SqliteSnapshot(_) => {
-                "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1"
-            }
+            Read::Sqlite(_) => "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1",
             _ => "SELECT 1 FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = $1",
         };
         Ok(self.optional(sql, vec![name.into()]).await?.is_some())
@@ -426,9 +423,6 @@ impl Session for Read {
             sound(&values)?;
             Ok(match self {
                 Read::Sqlite(reader) => reader.all(sqlite(sql, values)).await?.into_iter().map(Row::Sqlite).collect(),
-                Read::SqliteSnapshot(c) => {
-                    sqlite(sql, values).fetch_all(&mut **c).await?.into_iter().map(Row::Sqlite).collect()
-                }
                 Read::Postgres(c) => {
                     postgres(sql, values).fetch_all(&mut **c).await?.into_iter().map(Row::Postgres).collect()
                 }

@@ -1,13 +1,11 @@
 //! Opening the embedded database: what must hold of its file before anything is read or written. Part of `db`.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use sqlx::AssertSqlSafe;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-
+use super::bind::sqlite;
 use super::db::{Db, Error, Session as _};
 use super::group::Writer;
+use super::lite::Opening;
 use super::readers::Readers;
 
 /// SQLite files of ours carry this ("mstd"), so that a wrong file is refused instead of filled.
@@ -21,8 +19,8 @@ const CACHE: &str = "-16384";
 const READ_CACHE: u32 = 6 << 10;
 const LEAST_READ_CACHE: u32 = 2 << 10;
 const MOST_READ_CACHE: u32 = 4 << 10;
-/// Rows that a statement may be ahead of whoever reads them: with fewer, two threads wait for each other again and again.
-const AHEAD: usize = 1024;
+/// Moments that stay open while nobody needs one.
+const KEPT_MOMENTS: u32 = 1;
 /// Pages in the log before the writer moves them into the file: the more, the fewer times one page is moved.
 const LOG: &str = "4096";
 
@@ -30,29 +28,25 @@ pub(super) async fn open(file: &Path, readers: u32) -> Result<Db, Error> {
     refuse_network_file_system(file)?;
     private(file).map_err(|error| Error::Url(format!("{}: {error}", file.display())))?;
     let unclean = std::fs::metadata(wal_of(file)).is_ok_and(|wal| wal.len() > 0);
-    let options = SqliteConnectOptions::new()
-        .filename(file)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        // NORMAL was measured to lose every acknowledged commit at power loss.
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        .busy_timeout(Duration::from_secs(5))
-        .pragma("temp_store", "memory")
-        .pragma("journal_size_limit", "67108864")
-        .row_buffer_size(AHEAD)
-        .statement_cache_capacity(256);
-    let writer = Writer::open(options.clone().pragma("cache_size", CACHE).pragma("wal_autocheckpoint", LOG)).await?;
+    let common = |cache: String| {
+        vec![
+            // NORMAL was measured to lose every acknowledged commit at power loss.
+            ("synchronous", "FULL".to_owned()),
+            ("foreign_keys", "ON".to_owned()),
+            ("temp_store", "MEMORY".to_owned()),
+            ("journal_size_limit", "67108864".to_owned()),
+            ("cache_size", cache),
+        ]
+    };
+    let mut pragmas = vec![("journal_mode", "WAL".to_owned())];
+    pragmas.extend(common(CACHE.to_owned()));
+    pragmas.push(("wal_autocheckpoint", LOG.to_owned()));
+    let write = Writer::open(Opening { file: file.to_owned(), read_only: false, pragmas })?;
     let readers = readers.max(1);
     let cache = (READ_CACHE / readers).clamp(LEAST_READ_CACHE, MOST_READ_CACHE);
-    let reading = options.create_if_missing(false).read_only(true).pragma("cache_size", format!("-{cache}"));
-    let moments = SqlitePoolOptions::new()
-        .max_connections(readers)
-        .test_before_acquire(false)
-        .acquire_timeout(Duration::from_secs(30))
-        .idle_timeout(Duration::from_mins(1))
-        .connect_lazy_with(reading.clone());
-    let db = Db::Sqlite { write: writer, read: Readers::new(reading, readers), moments, file: file.into() };
+    let reading = Opening { file: file.to_owned(), read_only: true, pragmas: common(format!("-{cache}")) };
+    let moments = Readers::new(reading.clone(), readers, KEPT_MOMENTS);
+    let db = Db::Sqlite { write, read: Readers::new(reading, readers, readers), moments, file: file.into() };
     identify(&db, unclean).await?;
     Ok(db)
 }
@@ -99,7 +93,7 @@ async fn identify(db: &Db, unclean: bool) -> Result<(), Error> {
     }
     if empty && id == 0 {
         let mark = format!("PRAGMA application_id = {APPLICATION_ID}");
-        write.clone().alone(sqlx::query(AssertSqlSafe(mark))).await?;
+        write.clone().alone(sqlite(mark.into(), Vec::new())).await?;
     }
     if unclean {
         let verdict: String = read.one("SELECT quick_check FROM pragma_quick_check", Vec::new()).await?.get(0)?;

@@ -221,7 +221,7 @@ mod tests {
             let mut text = Text::new("EXPLAIN QUERY PLAN SELECT e.id FROM entity e WHERE ");
             condition(&mut text, &Cond::MemberOf("0198c0de-7a11-7abc-8def-0123456789ab".parse().unwrap()), &sight);
             let rows = db.read().await.unwrap().all(text.sql, text.values).await.unwrap();
-            let plan: Vec<String> = rows.iter().map(|row| row.get("detail").unwrap()).collect();
+            let plan: Vec<String> = rows.iter().map(|row| row.get(3).unwrap()).collect();
             let at = |part: &str| plan.iter().position(|line| line.contains(part));
             // From what was reached to the group that it is, and from there to its rows.
             let steps = [at("SCAN down"), at("SEARCH g USING INDEX sqlite_autoindex_entity_1 (id=?)"), at("SEARCH m")];

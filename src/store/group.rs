@@ -14,11 +14,12 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::{Duration, Instant};
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
-use sqlx::{ConnectOptions as _, Connection as _};
-use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, oneshot, watch};
+use tokio::task::{JoinHandle, coop, spawn_blocking};
 
-use super::db::{Error, SqliteQuery};
+use super::bind::Query;
+use super::db::Error;
+use super::lite::{Connection, LiteRow, Opening, code, gone, is_busy};
 
 /// Turns in one group: bounds what one failed COMMIT takes with it.
 const MOST_MEMBERS: usize = 64;
@@ -26,6 +27,11 @@ const MOST_MEMBERS: usize = 64;
 const LONGEST_GROUP: Duration = Duration::from_millis(5);
 /// A caller that has waited this long for the writer is told so instead of hanging.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// A statement of a short turn with more values than this runs on a thread of its own.
+const FEW: usize = 200;
+
+const BEGIN: &[&str] = &["BEGIN IMMEDIATE", "SAVEPOINT m"];
 
 /// How long a turn will be.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,7 +42,7 @@ pub(super) enum Expect {
 }
 
 pub struct Writer {
-    options: SqliteConnectOptions,
+    opening: Opening,
     line: Arc<Mutex<Line>>,
     /// How many stand in the line: a hint for the closer, nothing rests on it.
     waiting: AtomicUsize,
@@ -49,13 +55,16 @@ pub struct Writer {
 /// The connection, and what is open on it.
 #[derive(Default)]
 struct Line {
-    connection: Option<SqliteConnection>,
+    connection: Option<Connection>,
+    /// Where the connection is while a statement runs on a thread of its own. Whoever comes after a turn that was dropped
+    /// meanwhile waits for it.
+    away: Option<JoinHandle<Connection>>,
     group: Option<Group>,
     /// Whether what was written since savepoint `m` counts.
     keep: bool,
     /// Whether anybody in the group said that something comes or goes.
     moved: bool,
-    broken: Option<Arc<sqlx::Error>>,
+    broken: Option<Arc<rusqlite::Error>>,
 }
 
 struct Group {
@@ -64,24 +73,22 @@ struct Group {
     outcome: watch::Sender<Option<Outcome>>,
 }
 
-type Outcome = Result<(), Arc<sqlx::Error>>;
+type Outcome = Result<(), Arc<rusqlite::Error>>;
 
 /// One caller's turn at the writer. Dropped without `commit` it leaves no trace.
 #[must_use]
 pub struct Turn {
     line: OwnedMutexGuard<Line>,
-    /// A statement is under way. If it still is when the next one comes, its future was dropped and nobody knows how far
-    /// it ran (the connection's thread runs it to its end): such a turn is over.
-    under_way: bool,
+    expect: Expect,
 }
 
 impl Writer {
     /// Opens the connection at once, so that the file exists and is in WAL mode before the readers come.
-    pub(super) async fn open(options: SqliteConnectOptions) -> Result<Arc<Writer>, Error> {
-        let connection = options.connect().await?;
+    pub(super) fn open(opening: Opening) -> Result<Arc<Writer>, Error> {
+        let connection = opening.connect()?;
         let line = Line { connection: Some(connection), ..Line::default() };
         Ok(Arc::new(Writer {
-            options,
+            opening,
             line: Arc::new(Mutex::new(line)),
             waiting: AtomicUsize::new(0),
             moves: AtomicU64::new(0),
@@ -101,61 +108,96 @@ impl Writer {
     }
 
     pub(super) async fn turn(self: Arc<Self>, expect: Expect) -> Result<Turn, Error> {
-        let line = {
+        coop::consume_budget().await;
+        let mut line = {
             let _standing = Standing::new(&self.waiting);
             tokio::time::timeout(LONGEST_WAIT, self.line.clone().lock_owned()).await.map_err(|_| Error::Busy)?
         };
-        // A task, because a caller that gives up must not stop BEGIN or RELEASE half way.
-        tokio::spawn(self.enter(line, expect)).await.map_err(|_| Error::Unknown)?
+        line.home().await;
+        if line.group.as_ref().is_some_and(|group| group.is_full() || expect == Expect::Long) {
+            line = self.clone().closed(line).await?;
+        }
+        match self.clone().enter(&mut line) {
+            Err(error) if is_locked(&error) => {
+                // A task, because a caller that gives up must not leave a BEGIN behind that nobody knows of.
+                tokio::spawn(self.enter_patiently(line, expect)).await.map_err(|_| Error::Unknown)?
+            }
+            entered => entered.map(|()| Turn { line, expect }),
+        }
+    }
+
+    /// Where another process writes: waits for it on a thread of its own.
+    async fn enter_patiently(self: Arc<Self>, mut line: OwnedMutexGuard<Line>, expect: Expect) -> Result<Turn, Error> {
+        let task = spawn_blocking(move || {
+            let begun =
+                self.connected(&mut line).and_then(|connection| Ok(connection.patiently(|c| c.control(BEGIN))?));
+            if let Err(error) = begun {
+                line.connection = None;
+                return Err(error);
+            }
+            Ok((self, line))
+        });
+        let (writer, mut line) = task.await.map_err(|_| Error::Unknown)??;
+        writer.open_group(&mut line);
+        Ok(Turn { line, expect })
     }
 
     /// A turn outside every transaction, for VACUUM INTO and checkpoints.
-    pub(super) async fn alone(self: Arc<Self>, sql: SqliteQuery) -> Result<Vec<SqliteRow>, Error> {
+    pub(super) async fn alone(self: Arc<Self>, query: Query) -> Result<Vec<LiteRow>, Error> {
         let mut line = self.line.clone().lock_owned().await;
-        let task = async move {
-            if line.group.is_some() {
-                line.close(&self).await;
-            }
-            let connection = self.connected(&mut line).await?;
-            Ok(sql.fetch_all(connection).await?)
-        };
-        tokio::spawn(task).await.map_err(|_| Error::Unknown)?
+        line.home().await;
+        let mut line = self.clone().closed(line).await?;
+        let task = spawn_blocking(move || Ok(self.connected(&mut line)?.all(&query)?));
+        task.await.map_err(|_| Error::Unknown)?
     }
 
-    async fn connected<'a>(&self, line: &'a mut Line) -> Result<&'a mut SqliteConnection, Error> {
+    /// Commits what is open. A task, because a caller that gives up must not stop it half way.
+    async fn closed(self: Arc<Self>, mut line: OwnedMutexGuard<Line>) -> Result<OwnedMutexGuard<Line>, Error> {
+        if line.group.is_none() {
+            return Ok(line);
+        }
+        let task = async move {
+            line.close(&self).await;
+            line
+        };
+        tokio::spawn(task).await.map_err(|_| Error::Unknown)
+    }
+
+    fn connected<'a>(&self, line: &'a mut Line) -> Result<&'a mut Connection, Error> {
         if line.connection.is_none() {
-            line.connection = Some(self.options.connect().await?);
+            line.connection = Some(self.opening.connect()?);
         }
         line.connection.as_mut().ok_or(Error::Over)
     }
 
-    async fn enter(self: Arc<Self>, mut line: OwnedMutexGuard<Line>, expect: Expect) -> Result<Turn, Error> {
+    fn enter(self: Arc<Self>, line: &mut Line) -> Result<(), Error> {
         if let Some(error) = &line.broken {
             return Err(Error::Disk(error.clone()));
         }
-        if line.group.as_ref().is_some_and(|group| group.is_full() || expect == Expect::Long) {
-            line.close(&self).await;
-        }
         if line.group.is_some() {
-            let settle = if line.keep { "RELEASE m; SAVEPOINT m" } else { "ROLLBACK TO m" };
-            if let Err(error) = line.control(settle).await {
-                line.fail(error).await; // that group is lost; this caller opens the next
+            let settle: &[&str] = if line.keep { &["RELEASE m", "SAVEPOINT m"] } else { &["ROLLBACK TO m"] };
+            if let Err(error) = line.control(settle) {
+                line.fail(error); // that group is lost; this caller opens the next
             }
         }
         if line.group.is_none() {
-            self.connected(&mut line).await?;
-            if let Err(error) = line.control("BEGIN IMMEDIATE; SAVEPOINT m").await {
-                return Err(Error::Group(line.fail(error).await));
+            if let Err(error) = self.connected(line)?.control(BEGIN) {
+                return Err(Error::Group(if is_busy(&error) { Arc::new(error) } else { line.fail(error) }));
             }
-            let (outcome, closed) = watch::channel(None);
-            line.group = Some(Group { members: 0, opened: Instant::now(), outcome });
-            tokio::spawn(self.close_when_alone(closed));
-        }
-        if let Some(group) = &mut line.group {
+            self.open_group(line);
+        } else if let Some(group) = &mut line.group {
             group.members += 1;
+            line.keep = false; // until `commit` says otherwise
         }
-        line.keep = false; // until `commit` says otherwise
-        Ok(Turn { line, under_way: false })
+        Ok(())
+    }
+
+    /// For its first member, after BEGIN.
+    fn open_group(self: Arc<Self>, line: &mut Line) {
+        let (outcome, closed) = watch::channel(None);
+        line.group = Some(Group { members: 1, opened: Instant::now(), outcome });
+        line.keep = false;
+        tokio::spawn(self.close_when_alone(closed));
     }
 
     /// The closer: lets everybody who waits go first, and commits when nobody does or the group is full.
@@ -179,16 +221,39 @@ impl Group {
 }
 
 impl Line {
-    /// A control statement. Only tasks that nobody can cancel call this: a text of two statements whose future is dropped
-    /// runs only its first.
-    async fn control(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
-        let connection = self.connection.as_mut().ok_or(sqlx::Error::WorkerCrashed)?;
-        sqlx::query(sql).execute(connection).await.map(drop)
+    /// Waits until the connection is back. May be dropped, and asked again.
+    async fn home(&mut self) {
+        if let Some(away) = &mut self.away {
+            self.connection = away.await.ok();
+            self.away = None;
+        }
     }
 
-    /// COMMIT, and every member hears of it.
+    fn control(&mut self, statements: &[&str]) -> Result<(), rusqlite::Error> {
+        self.connection.as_mut().ok_or_else(gone)?.control(statements)
+    }
+
+    /// COMMIT, on a thread of its own because it waits for the disk, and every member hears of it. Only tasks that nobody can
+    /// cancel call this.
     async fn close(&mut self, writer: &Writer) {
-        let done = self.control(if self.keep { "COMMIT" } else { "ROLLBACK TO m; COMMIT" }).await;
+        self.home().await;
+        let statements: &[&str] = if self.keep { &["COMMIT"] } else { &["ROLLBACK TO m", "COMMIT"] };
+        let done = match self.connection.take() {
+            None => Err(gone()),
+            Some(mut connection) => {
+                let task = spawn_blocking(move || {
+                    let done = connection.control(statements);
+                    (connection, done)
+                });
+                match task.await {
+                    Ok((connection, done)) => {
+                        self.connection = Some(connection);
+                        done
+                    }
+                    Err(_) => Err(gone()),
+                }
+            }
+        };
         // Before anybody is answered: whoever knows of the change must find it counted.
         if std::mem::take(&mut self.moved) {
             writer.moves.fetch_add(1, SeqCst);
@@ -197,7 +262,7 @@ impl Line {
             Ok(()) => self.tell(Ok(())),
             Err(error) => {
                 let disk = is_disk(&error);
-                let error = self.fail(error).await;
+                let error = self.fail(error);
                 if disk {
                     self.broken = Some(error);
                     writer.broken.send_replace(true);
@@ -207,11 +272,9 @@ impl Line {
     }
 
     /// One way out of every trouble: the connection is thrown away, and the transaction with it.
-    async fn fail(&mut self, error: sqlx::Error) -> Arc<sqlx::Error> {
+    fn fail(&mut self, error: rusqlite::Error) -> Arc<rusqlite::Error> {
         let error = Arc::new(error);
-        if let Some(connection) = self.connection.take() {
-            connection.close_hard().await.ok();
-        }
+        self.connection = None;
         self.tell(Err(error.clone()));
         error
     }
@@ -243,50 +306,69 @@ impl Turn {
         }
     }
 
-    pub(super) async fn execute(&mut self, query: SqliteQuery) -> Result<u64, Error> {
-        let done = query.execute(self.ready()?).await;
-        Ok(self.judge(done).await?.rows_affected())
+    pub(super) async fn execute(&mut self, query: Query) -> Result<u64, Error> {
+        // What has few values is short, and runs where it is asked for.
+        if self.expect == Expect::Short && query.values.len() <= FEW {
+            let done = self.ready()?.execute(&query);
+            return self.judge(done);
+        }
+        self.aside(query, Connection::execute).await
     }
 
-    pub(super) async fn all(&mut self, query: SqliteQuery) -> Result<Vec<SqliteRow>, Error> {
-        let rows = query.fetch_all(self.ready()?).await;
-        self.judge(rows).await
+    pub(super) async fn all(&mut self, query: Query) -> Result<Vec<LiteRow>, Error> {
+        match self.ready()?.soon(&query) {
+            Ok(None) => self.aside(query, Connection::all).await,
+            done => self.judge(done.map(Option::unwrap_or_default)),
+        }
     }
 
-    /// The connection, for one statement; `judge` ends it. Refuses a turn that is over.
-    fn ready(&mut self) -> Result<&mut SqliteConnection, Error> {
-        if self.line.group.is_none() || std::mem::replace(&mut self.under_way, true) {
+    /// The connection, for a statement. Refuses a turn that is over.
+    fn ready(&mut self) -> Result<&mut Connection, Error> {
+        if self.line.group.is_none() {
             return Err(Error::Over);
         }
         self.line.connection.as_mut().ok_or(Error::Over)
     }
 
+    /// On a thread of its own. Where the caller gives up meanwhile nobody knows how far it ran: the turn is over.
+    async fn aside<T: Send + 'static>(
+        &mut self,
+        query: Query,
+        run: fn(&mut Connection, &Query) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        self.ready()?;
+        let mut connection = self.line.connection.take().ok_or(Error::Over)?;
+        let (tell, told) = oneshot::channel();
+        self.line.away = Some(spawn_blocking(move || {
+            tell.send(run(&mut connection, &query)).ok();
+            connection
+        }));
+        let done = told.await.map_err(|_| Error::Over)?;
+        self.line.home().await;
+        self.judge(done)
+    }
+
     /// A full disk or an I/O error may have rolled back everybody's transaction, and what came after would commit by
     /// itself. Only an error that ends just its statement lets the turn go on.
-    async fn judge<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, Error> {
-        self.under_way = false;
+    fn judge<T>(&mut self, result: Result<T, rusqlite::Error>) -> Result<T, Error> {
         match result {
-            Err(error) if !ends_only_the_statement(&error) => Err(Error::Group(self.line.fail(error).await)),
+            Err(error) if !ends_only_the_statement(&error) => Err(Error::Group(self.line.fail(error))),
             other => Ok(other?),
         }
     }
 }
 
-/// SQLite's primary result code.
-fn code(error: &sqlx::Error) -> Option<i32> {
-    error.as_database_error()?.code()?.parse::<i32>().ok().map(|code| code & 0xff)
+fn is_locked(error: &Error) -> bool {
+    matches!(error, Error::Group(error) if is_busy(error))
 }
 
-fn is_disk(error: &sqlx::Error) -> bool {
+fn is_disk(error: &rusqlite::Error) -> bool {
     code(error) == Some(10) // SQLITE_IOERR
 }
 
-fn ends_only_the_statement(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Database(_) => matches!(code(error), Some(1 | 19 | 20)), // ERROR, CONSTRAINT, MISMATCH
-        sqlx::Error::WorkerCrashed | sqlx::Error::Io(_) => false,
-        _ => true,
-    }
+fn ends_only_the_statement(error: &rusqlite::Error) -> bool {
+    // ERROR, CONSTRAINT, MISMATCH. What is no error of SQLite's was none of its statements, either.
+    code(error).is_none_or(|code| matches!(code, 1 | 19 | 20))
 }
 
 /// Counted in the line for as long as it lives.

@@ -23,11 +23,11 @@ pub async fn acquire(db: &Db, name: &str, holder: &str) -> Result<Option<Lease>,
     tx.execute(sql, values![name]).await?;
     let row = tx.lock("SELECT holder, epoch, expires FROM lease WHERE name = $1", values![name]).await?;
     let row = row.first().ok_or(Error::NoRow)?;
-    let mine = row.get::<String>("holder")? == holder;
-    if !mine && row.get::<i64>("expires")? > now {
+    let mine = row.get::<String>(0)? == holder;
+    if !mine && row.get::<i64>(2)? > now {
         return Ok(None);
     }
-    let epoch = row.get::<i64>("epoch")? + i64::from(!mine);
+    let epoch = row.get::<i64>(1)? + i64::from(!mine);
     let sql = "UPDATE lease SET holder = $2, epoch = $3, expires = $4 WHERE name = $1";
     tx.execute(sql, values![name, holder, epoch, now + LASTS]).await?;
     tx.commit().await?;
@@ -48,7 +48,7 @@ pub async fn held(tx: &mut Tx, lease: &Lease) -> Result<bool, Error> {
     let now = database_time(tx).await?;
     let sql = "SELECT expires FROM lease WHERE name = $1 AND holder = $2 AND epoch = $3";
     let rows = tx.lock(sql, values![&lease.name, &lease.holder, lease.epoch]).await?;
-    rows.first().map_or(Ok(false), |row| Ok(row.get::<i64>("expires")? > now))
+    rows.first().map_or(Ok(false), |row| Ok(row.get::<i64>(0)? > now))
 }
 
 /// A write that is taken back: the writer turns and the database takes changes. Leaves no trace.

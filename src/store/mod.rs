@@ -18,6 +18,7 @@ pub mod lease;
 pub mod licence;
 pub mod link;
 pub mod listing;
+mod lite;
 pub mod lookup;
 pub mod migrate;
 pub mod names;

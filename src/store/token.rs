@@ -65,16 +65,16 @@ pub async fn touch(tx: &mut Tx, id: &str, at: Millis) -> Result<(), Error> {
 
 fn token(row: &Row) -> Result<Token, Error> {
     Ok(Token {
-        id: row.get("id")?,
-        hash: row.get("hash")?,
-        label: row.get("label")?,
-        source: row.get("source")?,
-        subject: row.get("subject")?,
-        scopes: row.get("scopes")?,
-        created: Millis(row.get("created")?),
-        expires: Millis(row.get("expires")?),
-        revoked: row.get::<Option<i64>>("revoked")?.map(Millis),
-        last_used: row.get::<Option<i64>>("last_used")?.map(Millis),
+        id: row.get(0)?,
+        hash: row.get(1)?,
+        label: row.get(2)?,
+        source: row.get(3)?,
+        subject: row.get(9)?,
+        scopes: row.get(4)?,
+        created: Millis(row.get(5)?),
+        expires: Millis(row.get(6)?),
+        revoked: row.get::<Option<i64>>(7)?.map(Millis),
+        last_used: row.get::<Option<i64>>(8)?.map(Millis),
     })
 }
 

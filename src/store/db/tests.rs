@@ -53,7 +53,7 @@ async fn a_constraint_error_ends_only_its_statement() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_statement_that_was_given_up_ends_the_turn() {
     let (_folder, db) = embedded().await;
-    let mut tx = db.write().await.unwrap();
+    let mut tx = db.write_long().await.unwrap();
     let slow = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000000) \
                 INSERT INTO lease (name, holder, epoch, expires) SELECT 'n' || max(i), 'x', 0, 0 FROM n";
     assert!(tokio::time::timeout(Duration::from_millis(5), tx.execute(slow, values![])).await.is_err());
@@ -110,4 +110,40 @@ async fn a_begin_that_was_given_up_leaves_no_open_transaction() {
         assert_eq!(count(&db).await, 1);
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_lock_of_another_process_is_waited_for_and_holds_up_nobody_else() {
+    let (folder, db) = embedded().await;
+    let mut tx = db.write().await.unwrap();
+    tx.execute(ADD, values!["first", "x"]).await.unwrap();
+    tx.commit().await.unwrap();
+    let other = rusqlite::Connection::open(folder.path().join("a.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let writes = async {
+        let mut tx = db.write().await.unwrap();
+        tx.execute(ADD, values!["second", "x"]).await.unwrap();
+        tx.commit().await.unwrap();
+        std::time::Instant::now()
+    };
+    // On the same thread: it reads, and ends what the other process holds.
+    let reads = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(count(&db).await, 1);
+        let freed = std::time::Instant::now();
+        other.execute_batch("COMMIT").unwrap();
+        freed
+    };
+    let (written, freed) = tokio::join!(writes, reads);
+    assert!(written > freed);
+    assert_eq!(count(&db).await, 2);
+
+    // Who gives up while it waits leaves nothing behind.
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(20), db.write()).await.is_err());
+    other.execute_batch("COMMIT").unwrap();
+    let mut tx = db.write().await.unwrap();
+    tx.execute(ADD, values!["third", "x"]).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(count(&db).await, 3);
 }
