@@ -22,6 +22,8 @@ use crate::store::scim::Sight;
 
 /// A path under the base.
 pub enum Place<'r> {
+    /// The base itself: resources of all types (RFC 7644 section 3.4.2.1).
+    Root(Vec<&'r Shape>),
     Provider,
     Schemas(Option<&'r str>),
     Types(Option<&'r str>),
@@ -40,6 +42,7 @@ impl<'r> Place<'r> {
         let path = path.trim_matches('/');
         let (first, rest) = path.split_once('/').map_or((path, None), |(first, rest)| (first, Some(rest)));
         Some(match (first, rest) {
+            ("", None) => Place::Root(registry.shapes.iter().collect()),
             ("ServiceProviderConfig", None) => Place::Provider,
             ("Schemas", id) => Place::Schemas(id),
             ("ResourceTypes", id) => Place::Types(id),
@@ -56,7 +59,7 @@ impl<'r> Place<'r> {
     /// For the header `Allow`.
     pub const fn allowed(&self) -> &'static str {
         match self {
-            Place::Provider | Place::Schemas(_) | Place::Types(_) => "GET, HEAD, OPTIONS",
+            Place::Root(_) | Place::Provider | Place::Schemas(_) | Place::Types(_) => "GET, HEAD, OPTIONS",
             Place::Collection(_) => "GET, HEAD, OPTIONS, POST",
             Place::Item(..) | Place::Me => "GET, HEAD, OPTIONS, PUT, PATCH, DELETE",
             Place::Search(_) | Place::Bulk => "OPTIONS, POST",
@@ -216,7 +219,8 @@ mod tests {
         assert_eq!(allowed("/Users/1"), Some("GET, HEAD, OPTIONS, PUT, PATCH, DELETE"));
         assert_eq!(allowed("/Schemas/urn:a/b"), allowed("/ServiceProviderConfig"));
         assert_eq!(allowed("/.search"), allowed("/Users/.search"));
-        for nowhere in ["/", "", "/Nothing", "/Users/1/2", "/users", "/Users//1"] {
+        assert_eq!(allowed(""), allowed("/Schemas"));
+        for nowhere in ["/Nothing", "/Users/1/2", "/users", "/Users//1"] {
             assert_eq!(allowed(nowhere), None, "{nowhere}");
         }
         assert_eq!(decoded("/a%3Ab%c3%a9").as_deref(), Some("/a:bé"));

@@ -101,6 +101,7 @@ async fn serve(
         (Place::Provider, "GET") => discovery::provider(&ask),
         (Place::Schemas(id), "GET") => discovery::schemas(&ask, *id)?,
         (Place::Types(id), "GET") => discovery::types(&ask, *id)?,
+        (Place::Root(shapes), "GET") => read::list(&ask, shapes, ask.query()?).await?,
         (Place::Collection(shape), "GET") => read::list(&ask, &[shape], ask.query()?).await?,
         (Place::Collection(shape), "POST") => write::create(&ask, shape, &ask.body(body).await?).await?,
         (Place::Search(shapes), "POST") => read::search(&ask, shapes, &ask.body(body).await?).await?,

@@ -132,6 +132,13 @@ async fn the_root_is_one_list_of_all_types() {
             }
             assert_eq!(seen, wanted, "{body}");
         }
+        // The same by GET on the base (RFC 7644 section 3.4.2.1).
+        let asked = "filter=userName%20sw%20%22e%22%20or%20title%20eq%20%22HEAD%22&sortBy=userName";
+        for base in ["", "/"] {
+            assert_eq!(letters(&desk.get(&format!("{base}?{asked}")).await.body), "deZ", "{base}");
+        }
+        assert_eq!(desk.get("/?filter=nonsense%20pr").await.body["scimType"], "invalidFilter");
+        assert_eq!(desk.ask("POST", "/", &json!({})).await.status, StatusCode::METHOD_NOT_ALLOWED);
     })
     .await;
 }
