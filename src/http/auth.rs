@@ -1,4 +1,4 @@
-//! Who asks. `gate` stands before every route, also before those that do not exist: what is not on the list `PUBLIC` has
+//! Who asks. `admit` stands before every route, also before those that do not exist: what is not on the list `PUBLIC` has
 //! no handler without a token. Handlers take a `Caller` and ask it for the scope they need. A token counts only in the
 //! header `Authorization: Bearer`, never in a URL (RFC 6750).
 
@@ -6,10 +6,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::error::Problem;
@@ -144,7 +143,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// Handlers get the caller that `gate` found. Without the gate there is none: the request is refused.
+/// Handlers get the caller that `admit` found. Without the gate there is none: the request is refused.
 impl FromRequestParts<App> for Caller {
     type Rejection = Refusal;
 
@@ -153,19 +152,19 @@ impl FromRequestParts<App> for Caller {
     }
 }
 
-/// Middleware: finds the caller, or answers in the manner of the surface.
-pub async fn gate(State(app): State<App>, mut request: Request, next: Next) -> Response {
+/// The gate: finds the caller, or answers in the manner of the surface.
+pub async fn admit(app: &App, request: &mut Request) -> Result<(), Response> {
     if is_public(request.uri().path()) {
-        return next.run(request).await;
+        return Ok(());
     }
-    match caller(&app, request.headers()).await {
+    match caller(app, request.headers()).await {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
-            next.run(request).await
+            Ok(())
         }
         Err(refusal) => {
             metrics::counter!(telemetry::AUTH_FAILURES, "reason" => refusal.code()).increment(1);
-            refusal.respond(request.uri().path())
+            Err(refusal.respond(request.uri().path()))
         }
     }
 }

@@ -2,6 +2,7 @@
 //! gate, and a net under panics. Never here: anything that knows a route's meaning, except which ones stream.
 
 use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -10,9 +11,10 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, extract::DefaultBodyLimit};
+use futures_util::FutureExt as _;
 use http_body_util::Limited;
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::timeout::RequestBodyTimeoutLayer;
+use hyper::body::Body as _;
+use tower_http::timeout::TimeoutBody;
 use tracing::Instrument as _;
 
 use super::auth;
@@ -21,16 +23,10 @@ use super::scim;
 use super::state::App;
 use crate::telemetry;
 
-/// Wraps the routes of the daemon. The last layer added is the first a request meets.
+/// Wraps the routes of the daemon. One layer for all of it: each costs every request a copy of everything inside it.
 pub fn wrap(routes: Router<App>, app: App) -> Router {
-    let limits = app.config().server.limits.clone();
     routes
         .layer(DefaultBodyLimit::disable())
-        .layer(middleware::from_fn_with_state(app.clone(), auth::gate))
-        .layer(middleware::from_fn_with_state(app.clone(), limit))
-        .layer(RequestBodyTimeoutLayer::new(limits.body_idle_timeout))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn(scim::translate))
         .layer(middleware::from_fn_with_state(app.clone(), observe))
         .with_state(app)
 }
@@ -41,8 +37,9 @@ fn streams(path: &str) -> bool {
 }
 
 /// Bytes of the body and time to the answer. A stream has its own size and no end but the idle time-out.
-async fn limit(State(app): State<App>, request: Request, next: Next) -> Response {
-    let limits = &app.config().server.limits;
+async fn limited(app: &App, request: Request, next: Next) -> Response {
+    let config = app.config();
+    let limits = &config.server.limits;
     let streams = streams(request.uri().path());
     let most = if streams { limits.push_body } else { limits.body as u64 };
     let told =
@@ -52,11 +49,23 @@ async fn limit(State(app): State<App>, request: Request, next: Next) -> Response
         return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail).into_response();
     }
     let most = usize::try_from(most).unwrap_or(usize::MAX);
-    let answer = next.run(request.map(|body| Body::new(Limited::new(body, most))));
+    let patient = limits.body_idle_timeout;
+    let guarded = |body: Body| {
+        if body.is_end_stream() { body } else { Body::new(Limited::new(TimeoutBody::new(patient, body), most)) }
+    };
+    let request = request.map(guarded);
     let time = if streams { Duration::from_hours(24) } else { limits.request_timeout };
-    match tokio::time::timeout(time, answer).await {
+    match tokio::time::timeout(time, admitted(app, request, next)).await {
         Ok(response) => response,
         Err(_) => Problem::unavailable("a request took longer than server.limits.request_timeout").into_response(),
+    }
+}
+
+/// Only with a caller, unless the path needs none.
+async fn admitted(app: &App, mut request: Request, next: Next) -> Response {
+    match auth::admit(app, &mut request).await {
+        Ok(()) => next.run(request).await,
+        Err(refused) => refused,
     }
 }
 
@@ -65,17 +74,24 @@ async fn observe(State(app): State<App>, request: Request, next: Next) -> Respon
     let start = Instant::now();
     let id = given_id(&request).unwrap_or_else(|| app.clock.uuid().simple().to_string());
     let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().map_or("(none)", MatchedPath::as_str).to_owned();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("(none)", MatchedPath::as_str);
     let span = tracing::info_span!("request", id, %method, route);
-    metrics::gauge!(telemetry::HTTP_IN_FLIGHT).increment(1);
-    let counted = scopeguard(|| metrics::gauge!(telemetry::HTTP_IN_FLIGHT).decrement(1));
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let in_flight = metrics::gauge!(telemetry::HTTP_IN_FLIGHT);
+    in_flight.increment(1);
+    let counted = scopeguard(|| in_flight.decrement(1));
+    let scim = scim::is_ours(request.uri().path());
+    let answer = AssertUnwindSafe(limited(&app, request, next)).catch_unwind().instrument(span.clone());
+    let mut response = answer.await.unwrap_or_else(panicked);
+    if scim {
+        response = scim::translate(response).await;
+    }
     drop(counted);
-    let (code, took) = (response.status().as_u16(), start.elapsed());
-    span.in_scope(|| tracing::debug!(code, micros = took.as_micros() as u64, "answered"));
-    let labels = [("route", route.clone()), ("method", method.to_string()), ("code", code.to_string())];
+    let (code, took) = (response.status(), start.elapsed());
+    span.in_scope(|| tracing::debug!(code = code.as_u16(), micros = took.as_micros() as u64, "answered"));
+    let labels = [("route", route.to_owned()), ("method", method.to_string()), ("code", code.as_str().to_owned())];
     metrics::counter!(telemetry::HTTP_REQUESTS, &labels).increment(1);
-    metrics::histogram!(telemetry::HTTP_DURATION, "route" => route).record(took.as_secs_f64());
+    metrics::histogram!(telemetry::HTTP_DURATION, "route" => route.to_owned()).record(took.as_secs_f64());
     if let Ok(id) = HeaderValue::try_from(id) {
         response.headers_mut().insert("x-request-id", id);
     }

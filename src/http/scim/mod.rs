@@ -24,7 +24,7 @@ use axum::http::Method;
 use axum::response::Response;
 use axum::routing::any;
 
-pub use reply::translate;
+pub use reply::{is_ours, translate};
 
 use self::ask::{Ask, Place};
 use super::auth::{Caller, Refusal};
@@ -38,7 +38,7 @@ use crate::scim::registry::Registries;
 /// Where everything here begins, also in `meta.location`.
 pub const BASE: &str = "/scim/v2";
 
-/// To be merged, behind `auth::gate`.
+/// To be merged, behind `auth::admit`.
 pub fn routes() -> Router<App> {
     Router::new()
         .route(BASE, any(answer))

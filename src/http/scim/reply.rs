@@ -2,9 +2,7 @@
 //! that were made before the request came here (limits, panics, unknown paths) into SCIM ones.
 
 use axum::body::Body;
-use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::Response;
 use serde_json::{Value, json};
 
@@ -155,13 +153,15 @@ pub fn refused(shape: &Shape, refusal: &Refusal) -> Error {
     }
 }
 
-/// Middleware around everything: a refusal of another layer, under the base, in the words of SCIM.
-pub async fn translate(request: Request, next: Next) -> Response {
-    let ours = request.uri().path().strip_prefix(BASE).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    let response = next.run(request).await;
+/// Whether the path is under the base.
+pub fn is_ours(path: &str) -> bool {
+    path.strip_prefix(BASE).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// For answers under the base: a refusal of another room, in the words of SCIM.
+pub async fn translate(response: Response) -> Response {
     let kind = response.headers().get(header::CONTENT_TYPE);
-    let problem = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/problem+json"));
-    if !ours || !problem {
+    if !kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/problem+json")) {
         return response;
     }
     let (mut parts, inner) = response.into_parts();

@@ -221,10 +221,9 @@ impl Stretch {
     pub async fn count(&self, read: &mut Read, ask: &Ask<'_>, parts: &[Part<'_>]) -> Result<u64, Error> {
         match self {
             Stretch::Selected { part, cond, arrange } => {
-                let sight = ask.sight(parts[*part].shape.kind);
-                let list = whole(read, ask, &sight, cond, *arrange).await?;
-                let Some((list, stamp)) = list else {
-                    return rows::count(read, &sight, cond).await.map_err(reply::failed);
+                let choice = Choice { sight: ask.sight(parts[*part].shape.kind), cond, arrange: *arrange };
+                let Some((list, stamp)) = choice.whole(read, ask).await? else {
+                    return rows::count(read, &choice.sight, cond).await.map_err(reply::failed);
                 };
                 let places = &ask.app.places;
                 if let Some(total) = places.total(&list, &stamp) {
@@ -234,7 +233,7 @@ impl Stretch {
                 if let Some(total) = places.total(&list, &stamp) {
                     return Ok(total);
                 }
-                let total = rows::count(read, &sight, cond).await.map_err(reply::failed)?;
+                let total = rows::count(read, &choice.sight, cond).await.map_err(reply::failed)?;
                 places.counted(&list, &stamp, total);
                 Ok(total)
             }
@@ -256,12 +255,12 @@ impl Stretch {
         }
         match self {
             Stretch::Selected { part, cond, arrange } => {
-                let sight = ask.sight(parts[*part].shape.kind);
+                let choice = Choice { sight: ask.sight(parts[*part].shape.kind), cond, arrange: *arrange };
                 let found = match begin {
-                    Begin::Offset(offset) => selected_at(read, ask, &sight, cond, *arrange, *offset, limit).await?,
+                    Begin::Offset(offset) => selected_at(read, ask, &choice, *offset, limit).await?,
                     Begin::Behind(mark) => {
                         let from = From::Behind(mark.clone());
-                        rows::page(read, &sight, cond, *arrange, &from, limit).await.map_err(reply::failed)?
+                        rows::page(read, &choice.sight, cond, *arrange, &from, limit).await.map_err(reply::failed)?
                     }
                 };
                 Ok(found.into_iter().map(|found| Row { part: *part, found }).collect())
@@ -300,33 +299,35 @@ impl Stretch {
     }
 }
 
-/// The name of a whole list in the order of ids, and its state now. Any other list changes by more than coming and going.
-async fn whole(
-    read: &mut Read,
-    ask: &Ask<'_>,
-    sight: &Sight<'_>,
-    cond: &Cond,
+/// What is chosen of what the caller sees, and its order.
+struct Choice<'a> {
+    sight: Sight<'a>,
+    cond: &'a Cond,
     arrange: Arrange,
-) -> Result<Option<(String, Stamp)>, Error> {
-    if *cond != Cond::All(Vec::new()) || arrange.by != By::Id {
-        return Ok(None);
+}
+
+impl Choice<'_> {
+    /// The name of a whole list in the order of ids, and its state now. Any other list changes by more than coming and going.
+    async fn whole(&self, read: &mut Read, ask: &Ask<'_>) -> Result<Option<(String, Stamp)>, Error> {
+        if *self.cond != Cond::All(Vec::new()) || self.arrange.by != By::Id {
+            return Ok(None);
+        }
+        let Sight { source, kind, realm, own_only } = self.sight;
+        let realm = realm.map_or("", Realm::as_str);
+        let name = format!("{source} {kind} {realm} {own_only} {}", self.arrange.descending);
+        Ok(Some((name, ask.app.db.stamp(read).await.map_err(reply::failed)?)))
     }
-    let realm = sight.realm.map_or("", Realm::as_str);
-    let name = format!("{} {} {realm} {} {}", sight.source, sight.kind, sight.own_only, arrange.descending);
-    Ok(Some((name, ask.app.db.stamp(read).await.map_err(reply::failed)?)))
 }
 
 /// A page that begins so far in: of a whole list from the nearest place that was passed before.
 async fn selected_at(
     read: &mut Read,
     ask: &Ask<'_>,
-    sight: &Sight<'_>,
-    cond: &Cond,
-    arrange: Arrange,
+    choice: &Choice<'_>,
     offset: u64,
     limit: u64,
 ) -> Result<Vec<Found>, Error> {
-    let list = whole(read, ask, sight, cond, arrange).await?;
+    let list = choice.whole(read, ask).await?;
     let nearest = || list.as_ref().and_then(|(list, stamp)| ask.app.places.nearest(list, stamp, offset));
     let far = |near: &Option<(u64, Mark)>| offset - near.as_ref().map_or(0, |(at, _)| *at) > FAR;
     let mut near = nearest();
@@ -341,8 +342,9 @@ async fn selected_at(
         Some((at, mark)) => From::Beyond(mark, offset - ahead - at),
         None => From::Offset(offset - ahead),
     };
+    let size = limit.saturating_add(ahead);
     let mut found =
-        rows::page(read, sight, cond, arrange, &from, limit.saturating_add(ahead)).await.map_err(reply::failed)?;
+        rows::page(read, &choice.sight, choice.cond, choice.arrange, &from, size).await.map_err(reply::failed)?;
     if let Some((list, stamp)) = &list {
         if ahead > 0 && !found.is_empty() {
             let before = found.remove(0);
