@@ -19,6 +19,7 @@ use crate::credential::seal::{self, Sealer};
 use crate::credential::throttle::Throttle;
 use crate::model::source::SourcePolicy;
 use crate::model::time::Millis;
+use crate::model::unique::Unique;
 use crate::reconcile::{self, Context, Policies};
 use crate::scim::registry::Registries;
 use crate::store::token_memory::Memory;
@@ -51,6 +52,8 @@ pub struct Parts {
     health: Health,
     /// What SCIM publishes, of the same configuration.
     schemas: watch::Sender<Registries>,
+    /// Attributes of those that are unique, and of which every value stands in the index.
+    indexed: watch::Sender<Arc<[Unique]>>,
     /// Loaded when the first list is read by cursor.
     sealer: OnceCell<Sealer>,
 }
@@ -84,6 +87,7 @@ impl App {
         let engine = context(&clock, &config, &schemas);
         Ok(App(Arc::new(Parts {
             schemas: watch::Sender::new(schemas),
+            indexed: watch::Sender::new(Arc::default()),
             db,
             hasher: Hasher::new(config.credentials.cost, clock.clone())?,
             throttle: Arc::default(),
@@ -129,14 +133,24 @@ impl App {
         if let Some(schemas) = schemas(&config) {
             self.schemas.send_replace(schemas);
         }
-        self.engine.send_replace(context(&self.clock, &config, &self.schemas.borrow()));
+        let engine = context(&self.clock, &config, &self.schemas.borrow());
+        let still = |known: &&Unique| engine.policies.uniques.contains(known);
+        self.indexed.send_modify(|known| *known = known.iter().filter(still).cloned().collect());
+        self.engine.send_replace(engine);
         self.config.send_replace(Arc::new(config));
     }
 
     /// To be called at the start and after a swap: what the schemas want unique from now on is looked up in what is there.
     pub async fn keep_uniques(&self) -> Result<(), store::Error> {
         let policies = self.engine.borrow().policies.clone();
-        reconcile::unique::index(&self.db, &policies).await
+        reconcile::unique::index(&self.db, &policies).await?;
+        self.indexed.send_replace(policies.uniques.clone());
+        Ok(())
+    }
+
+    /// What a filter may ask the index for.
+    pub fn indexed(&self) -> Arc<[Unique]> {
+        self.indexed.borrow().clone()
     }
 
     /// Seals the cursors of lists, with the key that all replicas share.

@@ -19,6 +19,13 @@ pub struct Unique {
     pub case_exact: bool,
 }
 
+impl Unique {
+    /// How a text stands in the index.
+    pub fn key(&self, text: &str) -> Option<String> {
+        short(if self.case_exact { text.trim().to_owned() } else { fold::key(text) })
+    }
+}
+
 /// One value of one attribute.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Claim {
@@ -40,7 +47,12 @@ pub fn claims(uniques: &[Unique], kind: Kind, doc: &Document) -> Vec<Claim> {
             leaves(value, rest, &mut values);
         }
         let claim = |value| Claim { name: unique.name.clone(), value };
-        found.extend(values.into_iter().filter_map(|value| key(value, unique.case_exact)).map(claim));
+        let key = |value: &Value| match value {
+            Value::String(text) => unique.key(text),
+            Value::Number(number) => short(number.to_string()),
+            _ => None,
+        };
+        found.extend(values.into_iter().filter_map(key).map(claim));
     }
     found.sort();
     found.dedup();
@@ -60,13 +72,7 @@ fn leaves<'d>(value: &'d Value, path: &[String], found: &mut Vec<&'d Value>) {
     }
 }
 
-fn key(value: &Value, case_exact: bool) -> Option<String> {
-    let key = match value {
-        Value::String(text) if case_exact => text.trim().to_owned(),
-        Value::String(text) => fold::key(text),
-        Value::Number(number) => number.to_string(),
-        _ => return None,
-    };
+fn short(key: String) -> Option<String> {
     match key.len() {
         0 => None,
         1..=LONGEST => Some(key),

@@ -1,6 +1,8 @@
 //! Conditions on entities -> WHERE. A tree of what the indexes can answer; a caller that needs more narrows with it and
 //! decides itself. Texts are literals of this file, everything else is bound: what comes from outside is never SQL.
 
+use std::borrow::Cow;
+
 use super::scim::{Sight, seen};
 use super::sql::Text;
 use super::value::Value;
@@ -24,7 +26,7 @@ pub enum Cond {
     /// As the asking source calls it.
     External(String),
     /// A folded value of table `lookup`.
-    Lookup(&'static str, String),
+    Lookup(Cow<'static, str>, String),
     /// Something that this relation leads from to that end: a group that has this member.
     HasEnd(Rel, EntityId),
     /// A member of this group.
@@ -133,7 +135,7 @@ pub fn condition<'t>(text: &'t mut Text, cond: &Cond, sight: &Sight<'_>) -> &'t 
             .push("e.id IN (SELECT l.entity_id FROM lookup l WHERE l.kind = ")
             .bind(sight.kind)
             .push(" AND l.name = ")
-            .bind(*name)
+            .bind(name.as_ref())
             .push(" AND l.value = ")
             .bind(value)
             .push(")"),
@@ -199,7 +201,7 @@ mod tests {
         let cond = Cond::Any(vec![
             Cond::All(vec![Cond::Login(evil.clone()), Cond::Active(true)]),
             Cond::External(evil.clone()),
-            Cond::Lookup("email", evil.clone()),
+            Cond::Lookup("email".into(), evil.clone()),
             Cond::All(Vec::new()),
         ]);
         let mut statement = Text::default();

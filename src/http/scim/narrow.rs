@@ -4,8 +4,9 @@
 
 use crate::model::fold;
 use crate::model::kind::{Kind, Rel};
+use crate::model::unique::Unique;
 use crate::scim::filter::{Filter, Literal, Op};
-use crate::scim::schema::Located;
+use crate::scim::schema::{Located, Shape};
 use crate::store::filter::{Cond, Order};
 
 #[derive(Debug, PartialEq)]
@@ -91,16 +92,40 @@ fn text(kind: Kind, attribute: &str, sub: Option<&str>, value: &str) -> Option<C
         // An empty key is not stored.
         (Kind::User | Kind::Group, "userName" | "displayName", None) if key.is_empty() => return None,
         (Kind::User, "userName", None) => Cond::Login(key),
-        (Kind::User | Kind::Group, "displayName", None) => Cond::Lookup("display", key),
-        (Kind::User, "emails", Some("value")) if !key.is_empty() => Cond::Lookup("email", key),
+        (Kind::User | Kind::Group, "displayName", None) => Cond::Lookup("display".into(), key),
+        (Kind::User, "emails", Some("value")) if !key.is_empty() => Cond::Lookup("email".into(), key),
         (Kind::User, "groups", Some("value")) => id(Cond::MemberOf),
         (Kind::Group, "members", Some("value")) => Cond::HasEnd(Rel::Member, value.parse().ok()?),
         (Kind::Contact, "companies", Some("value")) => Cond::HasEnd(Rel::WorksFor, value.parse().ok()?),
-        (Kind::Company | Kind::Contact, "displayName", None) if !key.is_empty() => Cond::Lookup("display", key),
-        (Kind::Company | Kind::Contact, "number", None) if !key.is_empty() => Cond::Lookup("number", key),
-        (Kind::Contact, "emails", Some("value")) if !key.is_empty() => Cond::Lookup("email", key),
+        (Kind::Company | Kind::Contact, "displayName", None) if !key.is_empty() => Cond::Lookup("display".into(), key),
+        (Kind::Company | Kind::Contact, "number", None) if !key.is_empty() => Cond::Lookup("number".into(), key),
+        (Kind::Contact, "emails", Some("value")) if !key.is_empty() => Cond::Lookup("email".into(), key),
         _ => return None,
     })
+}
+
+/// Asks the index for a value that a file calls unique, where the filter demands one: `unique` are the attributes whose
+/// values all stand there.
+pub fn by_unique(narrowed: Narrowed, shape: &Shape, filter: Option<&Filter<'_>>, uniques: &[Unique]) -> Narrowed {
+    if narrowed.exact || uniques.is_empty() {
+        return narrowed;
+    }
+    let parts = match filter {
+        Some(Filter::And(parts)) => parts.as_slice(),
+        other => other.map(std::slice::from_ref).unwrap_or_default(),
+    };
+    let cond = parts.iter().find_map(|part| {
+        let Filter::Compare(place, Op::Eq, Literal::Text { exact, .. }) = part else { return None };
+        let urn = place.extension.unwrap_or(&shape.core.id);
+        let sub = place.sub.map(|sub| format!(".{}", sub.name)).unwrap_or_default();
+        let name = format!("{urn}:{}{sub}", place.attribute.name);
+        let unique = uniques.iter().find(|unique| unique.kind == shape.kind && unique.name == name)?;
+        Some(Cond::Lookup(name.into(), unique.key(exact)?))
+    });
+    match cond {
+        Some(cond) => Narrowed { cond: Cond::All(vec![narrowed.cond, cond]), exact: false },
+        None => narrowed,
+    }
 }
 
 /// `emails[type eq "work" and value eq "x"]`: the value narrows, the rest is to be looked at.
@@ -152,11 +177,16 @@ mod tests {
         for (kind, text, cond, exact) in [
             (Kind::User, r#"userName eq "Eva@X""#, Cond::Login("eva@x".to_owned()), true),
             (Kind::User, r#"externalId eq "00U""#, Cond::External("00U".to_owned()), true),
-            (Kind::User, r#"emails eq "A@x""#, Cond::Lookup("email", "a@x".to_owned()), true),
-            (Kind::User, r#"emails.value eq "a@x""#, Cond::Lookup("email", "a@x".to_owned()), true),
-            (Kind::User, r#"emails[value eq "a@x"]"#, Cond::Lookup("email", "a@x".to_owned()), true),
-            (Kind::User, r#"emails[type eq "work"].value eq "a@x""#, Cond::Lookup("email", "a@x".to_owned()), false),
-            (Kind::Group, r#"displayName eq "G""#, Cond::Lookup("display", "g".to_owned()), true),
+            (Kind::User, r#"emails eq "A@x""#, Cond::Lookup("email".into(), "a@x".to_owned()), true),
+            (Kind::User, r#"emails.value eq "a@x""#, Cond::Lookup("email".into(), "a@x".to_owned()), true),
+            (Kind::User, r#"emails[value eq "a@x"]"#, Cond::Lookup("email".into(), "a@x".to_owned()), true),
+            (
+                Kind::User,
+                r#"emails[type eq "work"].value eq "a@x""#,
+                Cond::Lookup("email".into(), "a@x".to_owned()),
+                false,
+            ),
+            (Kind::Group, r#"displayName eq "G""#, Cond::Lookup("display".into(), "g".to_owned()), true),
             (
                 Kind::Group,
                 &format!(r#"id eq "{id}" and members eq "{id}""#),
@@ -178,6 +208,28 @@ mod tests {
             let shape = registry.of(kind).unwrap();
             let filter = parse(shape, text, Mode::Tolerant).unwrap();
             assert_eq!(narrow(kind, Some(&filter)), Narrowed { cond, exact }, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_unique_is_found_by_the_index_once_all_stand_there() {
+        let all = Registries::embedded().unwrap();
+        let shape = all.of_realm(None).of(Kind::User).unwrap();
+        let name = format!("{}:employeeNumber", crate::model::entity::urn::ENTERPRISE);
+        let unique = Unique { kind: Kind::User, name: name.clone(), path: Vec::new(), case_exact: false };
+        let eq = format!("{name} eq \"Ä7\"");
+        for (text, found) in
+            [(eq.clone(), true), (format!("title pr and {eq}"), true), (format!("title pr or {eq}"), false)]
+        {
+            let filter = parse(shape, &text, Mode::Tolerant).unwrap();
+            let plain = narrow(Kind::User, Some(&filter));
+            let narrowed =
+                by_unique(narrow(Kind::User, Some(&filter)), shape, Some(&filter), std::slice::from_ref(&unique));
+            assert!(!narrowed.exact, "the evaluator has the last word");
+            let lookup = Cond::Lookup(name.clone().into(), "ä7".to_owned());
+            let wanted = if found { Cond::All(vec![plain.cond.clone(), lookup]) } else { plain.cond.clone() };
+            assert_eq!(narrowed.cond, wanted, "{text}");
+            assert_eq!(by_unique(narrow(Kind::User, Some(&filter)), shape, Some(&filter), &[]), plain);
         }
     }
 }

@@ -39,7 +39,7 @@ pub async fn search(ask: &Ask<'_>, shapes: &[&Shape], body: &Map<String, Value>)
 
 /// A page over the resources of these types: one type after the other, or all in one order.
 pub async fn list(ask: &Ask<'_>, shapes: &[&Shape], query: Query) -> Result<Response, Error> {
-    let parts = Part::all(shapes, &query, ask.dialect.mode)?;
+    let parts = Part::all(ask, shapes, &query)?;
     let text = match &query.cursor {
         None => by_index(ask, &parts, &query).await?,
         Some(text) => by_cursor(ask, shapes, &parts, &query, text).await?,

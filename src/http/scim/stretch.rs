@@ -5,13 +5,14 @@
 use std::collections::HashMap;
 
 use super::ask::Ask;
-use super::narrow::{Narrowed, narrow};
+use super::narrow::{Narrowed, by_unique, narrow};
 use super::{link, reply};
 use crate::model::dialect::Mode;
 use crate::model::entity;
 use crate::model::id::EntityId;
 use crate::model::kind::{Kind, Realm};
 use crate::model::order::{Key, Mark};
+use crate::model::unique::Unique;
 use crate::scim::error::Error;
 use crate::scim::filter::{self, Filter};
 use crate::scim::list::Query;
@@ -46,8 +47,9 @@ struct Sort<'s> {
 
 impl<'s> Part<'s> {
     /// At the root a name that one type does not know is an attribute without a value there; it has to be known to one of them.
-    pub fn all(shapes: &[&'s Shape], query: &Query, mode: Mode) -> Result<Vec<Part<'s>>, Error> {
-        let parts = shapes.iter().map(|shape| Part::of(shape, shapes, query, mode));
+    pub fn all(ask: &Ask<'_>, shapes: &[&'s Shape], query: &Query) -> Result<Vec<Part<'s>>, Error> {
+        let uniques = ask.app.indexed();
+        let parts = shapes.iter().map(|shape| Part::of(shape, shapes, query, ask.dialect.mode, &uniques));
         let mut parts = parts.collect::<Result<Vec<_>, Error>>()?;
         if let Some(asked) = &query.sort {
             let mut unknown = None;
@@ -70,9 +72,15 @@ impl<'s> Part<'s> {
         Ok(parts)
     }
 
-    fn of(shape: &'s Shape, all: &[&'s Shape], query: &Query, mode: Mode) -> Result<Part<'s>, Error> {
+    fn of(
+        shape: &'s Shape,
+        all: &[&'s Shape],
+        query: &Query,
+        mode: Mode,
+        uniques: &[Unique],
+    ) -> Result<Part<'s>, Error> {
         let filter = query.filter.as_deref().map(|text| filter::parse_among(shape, all, text, mode)).transpose()?;
-        let narrowed = narrow(shape.kind, filter.as_ref());
+        let narrowed = by_unique(narrow(shape.kind, filter.as_ref()), shape, filter.as_ref(), uniques);
         Ok(Part { shape, filter, narrowed, sort: None, projection: Projection::read(shape, query)? })
     }
 

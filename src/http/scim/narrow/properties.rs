@@ -44,7 +44,7 @@ impl Row<'_> {
             Cond::Login(key) => derived.login_key.as_ref() == Some(key),
             Cond::HasLogin(has) => derived.login_key.is_some() == *has,
             Cond::External(id) => self.text("externalId") == Some(id),
-            Cond::Lookup(name, value) => derived.lookups.contains(&(*name, value.clone())),
+            Cond::Lookup(name, value) => derived.lookups.iter().any(|(known, held)| known == name && held == value),
             Cond::HasEnd(Rel::Member, id) => self.linked("members", &id.to_string()),
             Cond::HasEnd(..) => unreachable!("these tests ask for no contacts"),
             Cond::MemberOf(id) => self.linked("groups", &id.to_string()),

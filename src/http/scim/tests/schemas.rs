@@ -186,6 +186,11 @@ async fn a2_what_a_file_says_is_unique_is_kept_so() {
         let four = id(&post("four", "b8").await);
         assert_eq!(patch(&four, &badge, json!("B8")).await.status, StatusCode::CONFLICT);
         assert_eq!(patch(&twin, "title", json!("Dr")).await.status, StatusCode::OK);
+        for (filter, count) in [("eq \"B8\"", 1), ("eq \"B7\"", 2), ("eq \"b7\"", 0), ("sw \"B\"", 3), ("eq \"\"", 0)] {
+            let body = json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:SearchRequest"],
+                              "filter": format!("{badge} {filter}")});
+            assert_eq!(desk.ask("POST", "/Users/.search", &body).await.body["totalResults"], count, "{filter}");
+        }
         assert_eq!(patch(&eight, &badge, json!("B8")).await.status, StatusCode::OK);
         assert_eq!(patch(&four, &badge, json!("B9")).await.status, StatusCode::OK);
         assert_eq!(post("five", "b8").await.status, StatusCode::CREATED, "given up");
