@@ -103,7 +103,7 @@ impl Error {
 pub struct Options {
     /// `sqlite:///var/lib/musterd/musterd.db`, `sqlite:relative.db` or `postgres://…`.
     pub url: String,
-    /// Readers on SQLite (as many as cores: more starve the writer), connections on PostgreSQL.
+    /// Readers on SQLite (as many as cores and two at least: more starve the writer), connections on PostgreSQL.
     pub connections: u32,
 }
 
@@ -111,7 +111,7 @@ impl Options {
     pub fn new(url: impl Into<String>) -> Options {
         let cores = std::thread::available_parallelism().map_or(2, |n| n.get() as u32);
         let url = url.into();
-        let connections = if url.starts_with("postgres") { 8.max(cores * 4) } else { cores };
+        let connections = if url.starts_with("postgres") { 8.max(cores * 4) } else { cores.max(2) };
         Options { url, connections }
     }
 

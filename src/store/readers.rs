@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::{coop, spawn_blocking};
+use tokio::task::{coop, spawn_blocking, yield_now};
 
 use super::bind::Query;
 use super::db::Error;
 use super::lite::{Brake, Connection, LiteRow, Opening};
 
+/// Whoever gets so many rows has work with them: the others of this thread come first.
+const MANY: usize = 64;
 /// Whoever has waited this long for a connection is told so instead of hanging.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
@@ -85,7 +87,11 @@ impl Reader {
             return self.aside(connection, query).await;
         }
         self.connection = Some(connection);
-        Ok(soon?.unwrap_or_default())
+        let rows = soon?.unwrap_or_default();
+        if rows.len() >= MANY {
+            yield_now().await;
+        }
+        Ok(rows)
     }
 
     /// What cannot be broken off and asked again.

@@ -25,6 +25,19 @@ impl Narrowed {
         Narrowed { cond, exact: true }
     }
 
+    /// Whether an index leaves only a handful to look at.
+    pub fn is_few(&self) -> bool {
+        fn few(cond: &Cond) -> bool {
+            match cond {
+                Cond::Nothing | Cond::Id(_) | Cond::Login(_) | Cond::External(_) | Cond::Lookup(..) => true,
+                Cond::All(parts) => parts.iter().any(few),
+                Cond::Any(parts) => parts.iter().all(few),
+                _ => false,
+            }
+        }
+        few(&self.cond)
+    }
+
     fn is_everything(&self) -> bool {
         self.cond == Cond::All(Vec::new())
     }

@@ -5,6 +5,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+
 use crate::model::order::Mark;
 use crate::store::Stamp;
 
@@ -13,11 +15,24 @@ const LISTS: usize = 256;
 /// Places of one list.
 const PLACES: usize = 256;
 
-#[derive(Default)]
 pub struct Places {
     lists: Mutex<HashMap<String, Known>>,
     /// Whoever has to count or walk does it alone: the others find what it found.
     walk: tokio::sync::Mutex<()>,
+    /// Whoever has to look at each resource waits for a turn, before it takes a connection: there are few of either, and
+    /// those who ask for one resource must not stand behind.
+    scans: Semaphore,
+}
+
+impl Default for Places {
+    fn default() -> Places {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Places {
+            lists: Mutex::default(),
+            walk: tokio::sync::Mutex::default(),
+            scans: Semaphore::new((cores - 1).max(1)),
+        }
+    }
 }
 
 struct Known {
@@ -31,6 +46,11 @@ impl Places {
     /// To be held by whoever found nothing here, while it looks once more and then asks the store.
     pub async fn walk(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.walk.lock().await
+    }
+
+    /// A turn for looking at each resource. `None`: nobody gives turns any more.
+    pub async fn scan(&self) -> Option<SemaphorePermit<'_>> {
+        self.scans.acquire().await.ok()
     }
 
     pub fn total(&self, list: &str, stamp: &Stamp) -> Option<u64> {

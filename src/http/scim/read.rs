@@ -4,9 +4,10 @@
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Map, Value};
+use tokio::sync::SemaphorePermit;
 
 use super::ask::Ask;
-use super::stretch::{Begin, Part, Row, Stretch, plan};
+use super::stretch::{Begin, Part, Row, Stretch, plan, scans};
 use super::{link, reply};
 use crate::credential::seal::Sealer;
 use crate::scim::cursor::{self, Cursor};
@@ -48,7 +49,7 @@ pub async fn list(ask: &Ask<'_>, shapes: &[&Shape], query: Query) -> Result<Resp
 }
 
 async fn by_index(ask: &Ask<'_>, parts: &[Part<'_>], query: &Query) -> Result<String, Error> {
-    let mut read = ask.app.db.read().await.map_err(reply::failed)?;
+    let (_turn, mut read) = begin(ask, parts).await?;
     let (mut skip, mut left, mut total) = (query.start_index() - 1, query.size(), 0);
     let mut page = Vec::new();
     for stretch in plan(&mut read, ask, parts).await? {
@@ -66,6 +67,12 @@ async fn by_index(ask: &Ask<'_>, parts: &[Part<'_>], query: &Query) -> Result<St
     Ok(list::response(total, Paging::Index(query.start_index()), &texts))
 }
 
+/// A connection, and the turn of those who will look at each resource.
+async fn begin<'a>(ask: &'a Ask<'_>, parts: &[Part<'_>]) -> Result<(Option<SemaphorePermit<'a>>, Read), Error> {
+    let turn = if scans(parts) { ask.app.places.scan().await } else { None };
+    Ok((turn, ask.app.db.read().await.map_err(reply::failed)?))
+}
+
 /// Nothing is kept between two pages: the cursor says where the next one begins.
 async fn by_cursor(
     ask: &Ask<'_>,
@@ -80,7 +87,7 @@ async fn by_cursor(
     let now = ask.app.clock.now();
     let began =
         if text.is_empty() { None } else { Some(Cursor::decode(sealer.open(&about, text).as_deref(), query, now)?) };
-    let mut read = ask.app.db.read().await.map_err(reply::failed)?;
+    let (_turn, mut read) = begin(ask, parts).await?;
     let stretches = plan(&mut read, ask, parts).await?;
     let (total, size, first) = match &began {
         Some(cursor) => (cursor.total, cursor.count, cursor.stretch),

@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 
+use tokio::task::yield_now;
+
 use super::ask::Ask;
 use super::narrow::{Narrowed, by_unique, narrow};
 use super::{link, reply};
@@ -27,6 +29,8 @@ use crate::store::{Read, Stamp};
 const SCAN: usize = 20_000;
 /// Resources that are read at once while scanning.
 const STEP: u64 = 500;
+/// Resources that are judged before the others of this thread have their turn: a long filter takes its time with each.
+const FEW: usize = 16;
 /// Rows to walk over from which on whoever walks goes alone.
 const FAR: u64 = 1000;
 
@@ -134,10 +138,20 @@ pub struct Place {
     mark: Mark,
 }
 
+/// Several types in one order have it of nobody but the evaluator.
+fn mixed(parts: &[Part<'_>]) -> bool {
+    parts.len() > 1 && parts.iter().any(|part| part.sort.is_some())
+}
+
+/// Whether `plan` will look at many resources one by one.
+pub fn scans(parts: &[Part<'_>]) -> bool {
+    let gathers = |part: &Part<'_>| mixed(parts) || !part.narrowed.exact || part.column().is_none();
+    parts.iter().any(|part| gathers(part) && !part.narrowed.is_few())
+}
+
 /// The stretches of the list, in its order.
 pub async fn plan(read: &mut Read, ask: &Ask<'_>, parts: &[Part<'_>]) -> Result<Vec<Stretch>, Error> {
-    // Several types in one order have it of nobody but the evaluator.
-    if parts.len() > 1 && parts.iter().any(|part| part.sort.is_some()) {
+    if mixed(parts) {
         let every: Vec<usize> = (0..parts.len()).collect();
         return Ok(vec![gather(read, ask, parts, &every).await?]);
     }
@@ -212,7 +226,10 @@ async fn scan(
         } else {
             step.into_iter().map(|found| link::one(found, Vec::new())).collect()
         };
-        for (id, stored) in ids.into_iter().zip(stored) {
+        for (n, (id, stored)) in ids.into_iter().zip(stored).enumerate() {
+            if n % FEW == 0 {
+                yield_now().await;
+            }
             let resource = render::value(part.shape, &ask.base, &stored)?;
             if part.filter.as_ref().is_none_or(|filter| eval::matches(filter, &resource)) {
                 let key = by.and_then(|place| sort::key(place, &resource));

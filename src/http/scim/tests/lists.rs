@@ -1,6 +1,8 @@
 //! Lists in an order and by cursor (RFC 7644 §3.4.2.3, RFC 9865): every resource once, whatever the size of the pages, the
 //! order and the filter, and on both databases the same.
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
@@ -277,6 +279,32 @@ async fn p9_a_remembered_list_is_the_list() {
         let one = format!("/Users/{}", ids[3]);
         assert_eq!(desk.ask("PATCH", &one, &title("Ms")).await.status, StatusCode::OK);
         page(4, 2, &ids).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_looks_at_everybody_waits_for_a_turn_and_nobody_else_does() {
+    both(|db| async move {
+        let desk = Desk::new(db).await;
+        fill(&desk).await;
+        let mut turns = Vec::new();
+        while let Ok(Some(turn)) = tokio::time::timeout(Duration::from_millis(20), desk.app.places.scan()).await {
+            turns.push(turn);
+        }
+        assert!(!turns.is_empty());
+        let one = desk.get("/Users?filter=userName%20eq%20%22a%22%20and%20title%20pr").await.body;
+        assert!(one["totalResults"].is_number(), "{one}");
+        for quick in ["/Users", "/Users?sortBy=userName&count=3", "/Users?filter=externalId%20eq%20%22x%22", "/Groups"]
+        {
+            assert_eq!(desk.get(quick).await.status, StatusCode::OK, "{quick}");
+        }
+        for slow in ["/Users?filter=title%20pr", "/Users?sortBy=title&count=3", "/?sortBy=displayName"] {
+            let waits = tokio::time::timeout(Duration::from_millis(50), desk.get(slow)).await;
+            assert!(waits.is_err(), "{slow}");
+        }
+        turns.clear();
+        assert_eq!(desk.get("/Users?filter=title%20pr").await.status, StatusCode::OK);
     })
     .await;
 }
