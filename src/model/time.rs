@@ -13,7 +13,17 @@ impl Millis {
 
     /// Any RFC 3339 instant, with offset or `Z`.
     pub fn parse(text: &str) -> Option<Millis> {
-        text.parse::<jiff::Timestamp>().ok().map(|at| Millis(at.as_millisecond()))
+        let at = text.parse::<jiff::Timestamp>().ok().map(|at| Millis(at.as_millisecond()));
+        at.or_else(|| Millis::at_the_end(text))
+    }
+
+    /// The last day that has a date, which stands for "never" with many and is more than an instant of `jiff` holds.
+    fn at_the_end(text: &str) -> Option<Millis> {
+        let pieces = jiff::fmt::temporal::DateTimeParser::new().parse_pieces(text).ok()?;
+        let (time, offset) = (pieces.time()?, pieces.to_numeric_offset()?);
+        let since = pieces.date().to_datetime(time).duration_since(jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0));
+        let millis = i64::try_from(since.as_millis()).ok()?;
+        Some(Millis(millis - i64::from(offset.seconds()) * 1000))
     }
 
     #[must_use]

@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 use super::document::Document;
 use super::fold;
 use super::kind::Kind;
+use super::time::Millis;
 
 /// An attribute, or a part of a complex one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,12 +18,15 @@ pub struct Unique {
     /// Where it stands in a document.
     pub path: Vec<String>,
     pub case_exact: bool,
+    /// Its texts are instants: two spellings of one are one value.
+    pub instants: bool,
 }
 
 impl Unique {
     /// How a text stands in the index.
     pub fn key(&self, text: &str) -> Option<String> {
-        short(if self.case_exact { text.trim().to_owned() } else { fold::key(text) })
+        let instant = Millis::parse(text).filter(|_| self.instants).map(|at| at.0.to_string());
+        short(instant.unwrap_or_else(|| if self.case_exact { text.trim().to_owned() } else { fold::key(text) }))
     }
 }
 
@@ -49,7 +53,7 @@ pub fn claims(uniques: &[Unique], kind: Kind, doc: &Document) -> Vec<Claim> {
         let claim = |value| Claim { name: unique.name.clone(), value };
         let key = |value: &Value| match value {
             Value::String(text) => unique.key(text),
-            Value::Number(number) => short(number.to_string()),
+            Value::Number(number) => short(number_key(number)),
             _ => None,
         };
         found.extend(values.into_iter().filter_map(key).map(claim));
@@ -69,6 +73,14 @@ fn leaves<'d>(value: &'d Value, path: &[String], found: &mut Vec<&'d Value>) {
         }
         (_, None) => found.push(value),
         (_, Some(_)) => {}
+    }
+}
+
+/// `2` and `2.0` are one value.
+fn number_key(number: &serde_json::Number) -> String {
+    match (number.as_i64(), number.as_f64()) {
+        (None, Some(float)) if float.fract() == 0.0 && float.abs() < 9e15 => format!("{:.0}", float + 0.0),
+        _ => number.to_string(),
     }
 }
 
@@ -92,6 +104,7 @@ mod tests {
             name: path.join("/"),
             path: path.iter().map(|part| (*part).to_owned()).collect(),
             case_exact,
+            instants: path == ["since"],
         };
         let all = [unique(&["urn:x", "badge"], true), unique(&["tags"], false), unique(&["phones", "value"], false)];
         let long = "x".repeat(LONGEST + 1);
@@ -107,5 +120,16 @@ mod tests {
             [("phones/value", "1"), ("tags", "7"), ("tags", digest), ("tags", "ž"), ("urn:x/badge", "B1")]
         );
         assert_eq!(claims(&all, Kind::Group, &doc), []);
+
+        let all = [unique(&["n"], false), unique(&["since"], false)];
+        for (one, other) in [
+            (json!({"n": 2}), json!({"n": 2.0})),
+            (json!({"n": -0.0}), json!({"n": 0})),
+            (json!({"since": "2026-01-01T00:00:00Z"}), json!({"since": "2026-01-01T01:00:00.000+01:00"})),
+            (json!({"since": "9999-12-31T23:59:59Z"}), json!({"since": "9999-12-31T23:59:59.000Z"})),
+        ] {
+            let of = |doc| claims(&all, Kind::User, &serde_json::from_value(doc).unwrap());
+            assert_eq!(of(one), of(other));
+        }
     }
 }

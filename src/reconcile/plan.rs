@@ -120,7 +120,7 @@ fn may_make_twins(world: &World, batch: &Batch<'_>, records: &[Record]) -> bool 
     unguarded && batch.overlay.is_none() && records.iter().any(is_new)
 }
 
-/// People and groups live in a realm, everything else in none.
+/// People and groups live in a realm, and so does what a provider has brought of a type of its own; everything else in none.
 pub(super) fn realm_of(batch: &Batch<'_>, desired: &Desired) -> Result<Option<Realm>, Refusal> {
     match desired.kind {
         Kind::User | Kind::Group => match desired.realm.or(batch.source.realm) {
@@ -130,6 +130,7 @@ pub(super) fn realm_of(batch: &Batch<'_>, desired: &Desired) -> Result<Option<Re
                 desired.kind
             ))),
         },
+        Kind::Own(_) => Ok(desired.realm.or(batch.source.realm)),
         _ => Ok(None),
     }
 }

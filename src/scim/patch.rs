@@ -324,9 +324,19 @@ impl<'s> Work<'s> {
         resource::all_immutable(shape, current, &patched.document)?;
         // What was missing before (another source brought less) is not this client's fault.
         let mut missing = resource::missing(shape, &patched.document);
-        missing.retain(|name| current.contains_key(name));
+        let before = resource::missing(shape, current);
+        missing.retain(|name| !before.contains(name));
         if !missing.is_empty() {
-            return Err(Error::Mutability(format!("`{}` is required and cannot be removed", missing.join("`, `"))));
+            let names = missing.join("`, `");
+            let had = |name: &String| match name.rsplit_once(':') {
+                Some((extension, name)) => current.get(extension).is_some_and(|inner| inner.get(name).is_some()),
+                None => current.contains_key(name),
+            };
+            return Err(if missing.iter().any(had) {
+                Error::Mutability(format!("`{names}` is required and cannot be removed"))
+            } else {
+                Error::InvalidValue(format!("`{names}` is required"))
+            });
         }
         patched.ignored = notes.ignored;
         Ok(patched)

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::schema::{Attribute, Schema, Shape, Uniqueness};
+use super::schema::{Attribute, Schema, Shape, Type, Uniqueness};
 
 use crate::model::dialect::Types;
 use crate::model::entity::urn;
@@ -36,6 +36,8 @@ const EMBEDDED: &[(&str, &str)] = &[
     ("service-provider-config.json", include_str!("../../schemas/service-provider-config.json")),
 ];
 
+const SCHEMA: &str = "urn:ietf:params:scim:schemas:core:2.0:Schema";
+const RESOURCE_TYPE: &str = "urn:ietf:params:scim:schemas:core:2.0:ResourceType";
 const COMMON: &str = "urn:musterd:params:scim:schemas:common";
 
 /// A schema file that cannot be used. All of them are reported, not the first.
@@ -123,6 +125,7 @@ fn uniques(shape: &Shape) -> Vec<Unique> {
                 name: format!("{}:{name}", schema.id),
                 path: outer.into_iter().chain(names.iter().copied()).map(str::to_owned).collect(),
                 case_exact: attribute.case_exact,
+                instants: attribute.kind == Type::DateTime,
             });
         };
         for attribute in &schema.attributes {
@@ -350,16 +353,23 @@ impl Loaded {
         let shown = |error: serde_json::Error| error.to_string();
         let mut value: Value = serde_json::from_str(text).map_err(shown)?;
         if value.get("attributes").is_some() {
-            let file: SchemaFile = serde_json::from_value(value.clone()).map_err(shown)?;
+            let mut file: SchemaFile = serde_json::from_value(value.clone()).map_err(shown)?;
+            file.attributes.iter_mut().for_each(Attribute::hide_what_is_written_only);
             if let Some(map) = value.as_object_mut() {
                 map.remove("extends");
                 map.remove("realm");
+                map.entry("schemas").or_insert_with(|| json!([SCHEMA]));
+                map.get_mut("attributes").into_iter().for_each(told_whole);
             }
             self.extends.extend(file.extends.into_iter().map(|of| (of, file.id.clone(), file.realm)));
             let schema = Schema::new(file.id, file.attributes, value);
             self.schemas.push((name.to_owned(), Arc::new(schema)));
         } else if value.get("endpoint").is_some() {
             let file: TypeFile = serde_json::from_value(value.clone()).map_err(shown)?;
+            if let Some(map) = value.as_object_mut() {
+                map.entry("schemas").or_insert_with(|| json!([RESOURCE_TYPE]));
+                map.entry("id").or_insert_with(|| file.name.as_str().into());
+            }
             self.types.push((name.to_owned(), file, value));
         } else if let Value::Object(map) = value
             && map.contains_key("patch")
@@ -440,6 +450,20 @@ impl Loaded {
             });
         }
         Ok(registry)
+    }
+}
+
+/// Puts into attributes what they mean by leaving it out (RFC 7643 section 7), because clients look for it.
+fn told_whole(attributes: &mut Value) {
+    for map in attributes.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+        for (name, meant) in [("multiValued", false), ("required", false), ("caseExact", false)] {
+            map.entry(name).or_insert_with(|| meant.into());
+        }
+        map.entry("mutability").or_insert_with(|| "readWrite".into());
+        let shown = if map["mutability"] == "writeOnly" { "never" } else { "default" };
+        map.entry("returned").or_insert_with(|| shown.into());
+        map.entry("uniqueness").or_insert_with(|| "none".into());
+        map.get_mut("subAttributes").into_iter().for_each(told_whole);
     }
 }
 

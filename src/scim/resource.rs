@@ -3,10 +3,14 @@
 //!
 //! `read` takes POST and PUT bodies; `value` is what PATCH uses for a single attribute. All faults are listed at once.
 
+mod immutable;
+
 use std::collections::HashSet;
 
 use secrecy::SecretString;
 use serde_json::{Map, Value};
+
+pub use immutable::all_immutable;
 
 use super::error::Error;
 use super::json::short;
@@ -239,7 +243,7 @@ pub fn too_many() -> String {
 /// Why this text may not be kept (S21): control characters, or too long. TAB is text; lines may be broken in a postal
 /// address (RFC 7643 §4.1.2) and in extensions, whose notes have paragraphs.
 pub fn text_fault(at: &str, text: &str) -> Option<String> {
-    let lines = at == "addresses.formatted" || at.contains(':');
+    let lines = matches!(at, "addresses.formatted" | "addresses.streetAddress") || at.contains(':');
     if text.chars().any(|c| c < ' ' && c != '\t' && !(lines && matches!(c, '\r' | '\n'))) {
         return Some("holds a control character; only TAB is allowed".to_owned());
     }
@@ -365,16 +369,42 @@ pub fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// Required attributes that the document lacks.
+/// Required attributes that the document lacks: of the core, of each extension that it has, and of each complex value.
 pub fn missing(shape: &Shape, document: &Document) -> Vec<String> {
-    let lacks = |attribute: &&Attribute| {
-        attribute.required
-            && attribute.writable()
-            && document
-                .get(&attribute.name)
-                .is_none_or(|value| value.as_str().is_some_and(|text| text.trim().is_empty()))
-    };
-    shape.plain().filter(lacks).map(|attribute| attribute.name.clone()).collect()
+    let mut missing = Vec::new();
+    lacking(shape.plain(), document, "", &mut missing);
+    for extension in &shape.extensions {
+        if let Some(Value::Object(inner)) = document.get(&extension.id)
+            && !inner.is_empty()
+        {
+            lacking(extension.attributes.iter(), inner, &format!("{}:", extension.id), &mut missing);
+        }
+    }
+    missing
+}
+
+fn lacking<'a>(
+    attributes: impl Iterator<Item = &'a Attribute>,
+    values: &Map<String, Value>,
+    above: &str,
+    missing: &mut Vec<String>,
+) {
+    let empty = |value: &Value| value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty());
+    for attribute in attributes {
+        let at = || format!("{above}{}", attribute.name);
+        let value = values.get(&attribute.name).filter(|value| !empty(value));
+        if attribute.required && attribute.writable() && value.is_none() && !missing.contains(&at()) {
+            missing.push(at());
+        }
+        let elements = match value {
+            Some(Value::Array(all)) => all.as_slice(),
+            Some(one) => std::slice::from_ref(one),
+            None => &[],
+        };
+        for inner in elements.iter().filter_map(Value::as_object).filter(|inner| !inner.is_empty()) {
+            lacking(attribute.sub_attributes.iter(), inner, &format!("{}.", at()), missing);
+        }
+    }
 }
 
 /// What a PUT makes of the present document. What the client cannot write stays, and so does `active` where the body is
@@ -435,30 +465,6 @@ pub fn unsaid(current: &Map<String, Value>, own: &Map<String, Value>, after: &mu
             _ => {}
         }
     }
-}
-
-/// An immutable attribute may be given once and then stays.
-pub fn immutable(attribute: &Attribute, old: Option<&Value>, new: Option<&Value>, at: &str) -> Result<(), Error> {
-    if attribute.mutability == Mutability::Immutable && old.is_some() && old != new {
-        return Err(Error::Mutability(format!("`{at}` cannot be changed once it is set")));
-    }
-    Ok(())
-}
-
-/// The same of everything that a document has, in the core and in the extensions.
-pub fn all_immutable(shape: &Shape, old: &Document, new: &Document) -> Result<(), Error> {
-    for attribute in shape.plain() {
-        immutable(attribute, old.get(&attribute.name), new.get(&attribute.name), &attribute.name)?;
-    }
-    for extension in &shape.extensions {
-        let inside =
-            |document: &'_ Document, name: &str| document.get(&extension.id).and_then(|inner| inner.get(name)).cloned();
-        for attribute in &extension.attributes {
-            let (old, new) = (inside(old, &attribute.name), inside(new, &attribute.name));
-            immutable(attribute, old.as_ref(), new.as_ref(), &format!("{}:{}", extension.id, attribute.name))?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -105,6 +105,14 @@ impl Attribute {
         self.sub_attributes.iter().all(|sub| matches!(sub.returned, Returned::Default | Returned::Always))
     }
 
+    /// What is written only is never shown (RFC 7643 section 7), whatever else the file says.
+    pub(super) fn hide_what_is_written_only(&mut self) {
+        if self.mutability == Mutability::WriteOnly {
+            self.returned = Returned::Never;
+        }
+        self.sub_attributes.iter_mut().for_each(Attribute::hide_what_is_written_only);
+    }
+
     /// Never shown and never asked about: passwords.
     pub fn secret(&self) -> bool {
         self.returned == Returned::Never

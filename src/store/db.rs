@@ -76,6 +76,8 @@ impl Error {
     pub fn is_away(&self) -> bool {
         match self {
             Error::Sql(sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Tls(_)) => true,
+            // Another process holds the embedded file.
+            Error::Lite(error) => super::lite::is_busy(error),
             // Class 08 is the connection's; 57P01 to 57P03: an end by the operator or a crash, not ready yet.
             Error::Sql(error) => error
                 .as_database_error()

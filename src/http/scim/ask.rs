@@ -114,8 +114,8 @@ impl<'a> Ask<'a> {
     }
 
     pub fn sight(&self, kind: Kind) -> Sight<'_> {
-        // Only people and their groups live in a realm.
-        let realm = self.policy.realm.filter(|_| matches!(kind, Kind::User | Kind::Group));
+        // Of the CRM every client sees the same; people, groups and types of its own live in a realm.
+        let realm = self.policy.realm.filter(|_| matches!(kind, Kind::User | Kind::Group | Kind::Own(_)));
         Sight { source: &self.policy.name, realm, own_only: self.policy.company.is_some(), kind }
     }
 

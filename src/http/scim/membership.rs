@@ -40,7 +40,10 @@ pub async fn allowed(
         }
         if !ids.is_empty() && comes_round(session, ask, &ids, inside).await? {
             let above = rows::above(session, group).await?;
-            if let Some(id) = ids.iter().find(|id| above.contains(id)) {
+            let round: Vec<EntityId> = ids.iter().copied().filter(|id| above.contains(id)).collect();
+            // A group that the client does not see is nobody to it: its text waits, and joins nothing.
+            let seen = rows::of_ids(session, &ask.sight(Kind::Group), &round).await?;
+            if let Some(id) = seen.first().map(|found| found.id) {
                 let detail = format!("`members`: the group is itself, directly or not, a member of {id}");
                 return Err(Error::InvalidValue(detail).into());
             }

@@ -229,7 +229,8 @@ mod tests {
         let all = Registries::embedded().unwrap();
         let shape = all.of_realm(None).of(Kind::User).unwrap();
         let name = format!("{}:employeeNumber", crate::model::entity::urn::ENTERPRISE);
-        let unique = Unique { kind: Kind::User, name: name.clone(), path: Vec::new(), case_exact: false };
+        let unique =
+            Unique { kind: Kind::User, name: name.clone(), path: Vec::new(), case_exact: false, instants: false };
         let eq = format!("{name} eq \"Ä7\"");
         for (text, found) in
             [(eq.clone(), true), (format!("title pr and {eq}"), true), (format!("title pr or {eq}"), false)]

@@ -26,7 +26,7 @@ use crate::store::scim::{self as rows, Found, From, Sight};
 use crate::store::{Read, Stamp};
 
 /// Resources that one request may read to decide a filter or an order.
-const SCAN: usize = 20_000;
+const SCAN: usize = 100_000;
 /// Resources that are read at once while scanning.
 const STEP: u64 = 500;
 /// Resources that are judged before the others of this thread have their turn: a long filter takes its time with each.

@@ -34,7 +34,7 @@ pub(super) fn faults(loaded: &Loaded) -> Vec<Fault> {
         if !schema.id.to_ascii_lowercase().starts_with("urn:") {
             wrong.push(format!("`id` must be a URN; found {}", schema.id));
         }
-        attributes(&schema.id, "", &schema.attributes, &mut wrong);
+        attributes(&schema.id, "", false, &schema.attributes, &mut wrong);
         for name in NEEDED.iter().filter(|(id, _)| *id == schema.id).flat_map(|(_, names)| *names) {
             if !schema.attributes.iter().any(|attribute| attribute.name == *name) {
                 wrong.push(format!("`{name}` is missing: musterd works with it"));
@@ -72,7 +72,7 @@ pub(super) fn faults(loaded: &Loaded) -> Vec<Fault> {
     faults
 }
 
-fn attributes(urn: &str, above: &str, all: &[Attribute], wrong: &mut Vec<String>) {
+fn attributes(urn: &str, above: &str, hidden: bool, all: &[Attribute], wrong: &mut Vec<String>) {
     let mut known = HashSet::new();
     for attribute in all {
         let shown = format!("{above}{}", attribute.name);
@@ -96,12 +96,15 @@ fn attributes(urn: &str, above: &str, all: &[Attribute], wrong: &mut Vec<String>
             if matches!(attribute.kind, Type::Complex | Type::Boolean) {
                 wrong.push(format!("`{shown}` cannot be unique: it is complex, or true or false"));
             }
-            if attribute.secret() {
+            if hidden || attribute.secret() {
                 wrong.push(format!(
                     "`{shown}` cannot be unique: whoever is refused would learn a value that is never shown"
                 ));
             }
         }
-        attributes(urn, &format!("{shown}."), &attribute.sub_attributes, wrong);
+        if attribute.required && !attribute.writable() {
+            wrong.push(format!("`{shown}` is required and read-only: nobody could send it"));
+        }
+        attributes(urn, &format!("{shown}."), hidden || attribute.secret(), &attribute.sub_attributes, wrong);
     }
 }

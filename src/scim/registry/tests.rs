@@ -50,7 +50,11 @@ fn a2_what_makes_no_sense_is_named_with_its_file() {
         "a.json",
         json!({"id": "site", "extends": ["Robot"], "attributes": [
         {"name": "bad name", "type": "string"}, {"name": "one", "type": "complex"},
-        {"name": "two", "type": "boolean", "uniqueness": "server"}, {"name": "TWO", "type": "string"}]}),
+        {"name": "two", "type": "boolean", "uniqueness": "server"}, {"name": "TWO", "type": "string"},
+        {"name": "pin", "type": "string", "mutability": "writeOnly", "uniqueness": "server"},
+        {"name": "hid", "type": "complex", "returned": "never", "subAttributes": [
+            {"name": "part", "type": "string", "uniqueness": "server"}]},
+        {"name": "told", "type": "string", "required": true, "mutability": "readOnly"}]}),
     );
     write("group.json", json!({"id": urn::GROUP, "attributes": [{"name": "displayName", "type": "string"}]}));
     write("type-x.json", json!({"name": "X", "endpoint": "x/y", "schema": urn::GROUP, "kind": "group"}));
@@ -60,6 +64,9 @@ fn a2_what_makes_no_sense_is_named_with_its_file() {
         "`bad name`",
         "`one` must have subAttributes",
         "`two` cannot be unique",
+        "`pin` cannot be unique",
+        "`hid.part` cannot be unique",
+        "`told` is required and read-only",
         "`TWO` stands twice",
         "extends Robot",
         "group.json: `members` is missing",

@@ -215,3 +215,98 @@ async fn a2_what_a_file_says_is_unique_is_kept_so() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r38_what_a_file_says_of_its_attributes_and_their_parts_holds() {
+    both(|db| async move {
+        let desk = Desk::new(db).await;
+        let folder = tempfile::tempdir().unwrap();
+        let file = json!({"id": SITE, "name": "Site", "extends": ["User"], "attributes": [
+            {"name": "pin", "type": "string", "mutability": "writeOnly"},
+            {"name": "req", "type": "string", "required": true},
+            {"name": "since", "type": "dateTime", "uniqueness": "server"},
+            {"name": "box", "type": "complex", "subAttributes": [
+                {"name": "imm", "type": "string", "mutability": "immutable"},
+                {"name": "w", "type": "integer", "required": true}]},
+            {"name": "cars", "type": "complex", "multiValued": true, "subAttributes": [
+                {"name": "value", "type": "string"}, {"name": "vin", "type": "string", "mutability": "immutable"}]}]});
+        std::fs::write(folder.path().join("site.json"), file.to_string()).unwrap();
+        let config = format!("{CONFIG}[scim]\nschemas = '{}'\n", folder.path().display());
+        desk.app.swap_config(Config::parse(&config).unwrap());
+        desk.app.keep_uniques().await.unwrap();
+        let with = |name: &str, site: serde_json::Value| {
+            let mut body = user(name);
+            body[SITE] = site;
+            body
+        };
+        let post = async |name: &str, site: serde_json::Value| desk.ask("POST", "/Users", &with(name, site)).await;
+
+        // Written only: taken, and neither shown nor asked about.
+        let made = post("a", json!({"pin": "1234", "req": "x", "since": "9999-12-31T23:59:59Z"})).await;
+        assert_eq!(made.body[SITE], json!({"req": "x", "since": "9999-12-31T23:59:59Z"}), "{}", made.body);
+        let at = format!("/Users/{}", made.body["id"].as_str().unwrap());
+        assert_eq!(desk.get(&format!("{at}?attributes={SITE}:req")).await.body[SITE], json!({"req": "x"}));
+        let asked = desk.get(&format!("/Users?filter={SITE}:pin%20sw%20%2212%22")).await;
+        assert_eq!((asked.status, &asked.body["scimType"]), (StatusCode::FORBIDDEN, &json!("sensitive")));
+        let published = desk.get(&format!("/Schemas/{SITE}")).await.body;
+        assert_eq!(published["schemas"], json!(["urn:ietf:params:scim:schemas:core:2.0:Schema"]));
+        let pin = &published["attributes"][0];
+        assert_eq!(
+            (&pin["returned"], &pin["multiValued"], &pin["uniqueness"]),
+            (&json!("never"), &json!(false), &json!("none"))
+        );
+        assert_eq!(published["attributes"][3]["subAttributes"][1]["mutability"], "readWrite");
+
+        // Another spelling of the same instant is the same value.
+        let twin = post("b", json!({"req": "x", "since": "9999-12-31T23:59:59.000+00:00"})).await;
+        assert_eq!((twin.status, &twin.body["scimType"]), (StatusCode::CONFLICT, &json!("uniqueness")));
+
+        // Required: in the extension where there is one, and in each complex value.
+        for (site, name) in [
+            (json!({"cars": []}), None),
+            (json!({"since": "2026-01-01T00:00:00Z"}), Some("req")),
+            (json!({"req": "x", "box": {"imm": "1"}}), Some("box.w")),
+        ] {
+            let answer = post("c", site).await;
+            match name {
+                None => {
+                    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
+                    let gone = format!("/Users/{}", answer.body["id"].as_str().unwrap());
+                    desk.ask("DELETE", &gone, &json!(null)).await;
+                }
+                Some(name) => {
+                    assert_eq!(
+                        (answer.status, &answer.body["scimType"]),
+                        (StatusCode::BAD_REQUEST, &json!("invalidValue"))
+                    );
+                    let detail = answer.body["detail"].as_str().unwrap();
+                    assert!(detail.contains(&format!("`{SITE}:{name}` is required")), "{detail}");
+                }
+            }
+        }
+        let patch = async |op: &str, path: &str, value: serde_json::Value| {
+            let mut operation = json!({"op": op, "path": format!("{SITE}:{path}")});
+            if !value.is_null() {
+                operation["value"] = value;
+            }
+            let body = json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": [operation]});
+            let answer = desk.ask("PATCH", &at, &body).await;
+            (answer.status.as_u16(), answer.body["scimType"].as_str().unwrap_or_default().to_owned())
+        };
+        let refused = |kind: &str| (400, kind.to_owned());
+        let ok = (200, String::new());
+        assert_eq!(patch("remove", "req", json!(null)).await, refused("mutability"));
+        assert_eq!(patch("add", "box", json!({"imm": "1"})).await, refused("invalidValue"));
+
+        // Immutable parts: given once.
+        assert_eq!(patch("add", "box", json!({"imm": "1", "w": 1})).await, ok);
+        assert_eq!(patch("replace", "box.w", json!(2)).await, ok);
+        assert_eq!(patch("replace", "box.imm", json!("2")).await, refused("mutability"));
+        assert_eq!(patch("replace", "box", json!({"imm": "2", "w": 1})).await, refused("mutability"));
+        assert_eq!(patch("add", "cars", json!([{"value": "V1", "vin": "1"}, {"value": "V2"}])).await, ok);
+        assert_eq!(patch("add", "cars[value eq \"V2\"].vin", json!("2")).await, ok);
+        assert_eq!(patch("replace", "cars[value eq \"V1\"].vin", json!("9")).await, refused("mutability"));
+        assert_eq!(patch("remove", "cars[value eq \"V1\"]", json!(null)).await, ok, "the whole element may go");
+    })
+    .await;
+}
