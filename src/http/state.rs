@@ -50,8 +50,8 @@ pub struct Parts {
     /// The engine's view of the same configuration.
     engine: watch::Sender<Context>,
     health: Health,
-    /// What SCIM publishes, of the same configuration.
-    schemas: watch::Sender<Registries>,
+    /// What SCIM publishes, of the same configuration, and the engine that keeps what it says.
+    schemas: watch::Sender<(Registries, Context)>,
     /// Attributes of those that are unique, and of which every value stands in the index.
     indexed: watch::Sender<Arc<[Unique]>>,
     /// Loaded when the first list is read by cursor.
@@ -86,7 +86,7 @@ impl App {
         });
         let engine = context(&clock, &config, &schemas);
         Ok(App(Arc::new(Parts {
-            schemas: watch::Sender::new(schemas),
+            schemas: watch::Sender::new((schemas, engine.clone())),
             indexed: watch::Sender::new(Arc::default()),
             db,
             hasher: Hasher::new(config.credentials.cost, clock.clone())?,
@@ -111,7 +111,13 @@ impl App {
 
     /// What SCIM publishes now.
     pub fn schemas(&self) -> Registries {
-        self.schemas.borrow().clone()
+        self.schemas.borrow().0.clone()
+    }
+
+    /// The schemas and the engine of one moment: what is checked by the ones is kept by the other, also over a reload.
+    pub fn schemas_and_context(&self, actor: impl Into<String>) -> (Registries, Context) {
+        let both = self.schemas.borrow();
+        (both.0.clone(), both.1.acting_as(actor))
     }
 
     /// For tasks, which outlive many configurations.
@@ -130,12 +136,11 @@ impl App {
 
     /// From now on everybody who asks gets this one.
     pub fn swap_config(&self, config: Config) {
-        if let Some(schemas) = schemas(&config) {
-            self.schemas.send_replace(schemas);
-        }
-        let engine = context(&self.clock, &config, &self.schemas.borrow());
+        let schemas = schemas(&config).unwrap_or_else(|| self.schemas());
+        let engine = context(&self.clock, &config, &schemas);
         let still = |known: &&Unique| engine.policies.uniques.contains(known);
         self.indexed.send_modify(|known| *known = known.iter().filter(still).cloned().collect());
+        self.schemas.send_replace((schemas, engine.clone()));
         self.engine.send_replace(engine);
         self.config.send_replace(Arc::new(config));
     }

@@ -99,18 +99,25 @@ pub(super) fn rows(kind: Kind, id: EntityId, claims: Vec<Claim>) -> impl Iterato
     claims.into_iter().map(move |claim| Lookup { kind, name: claim.name.into(), value: claim.value, entity: id })
 }
 
-/// Enters the values of attributes that are to be unique from now on, and forgets those of others. Tells in the log which
+/// Enters the values of attributes that are to be unique from now on. Tells in the log which
 /// values are shared already: they stay, and nobody else gets them.
 pub async fn index(db: &Db, policies: &Policies) -> Result<(), store::Error> {
     let kept = store::lookup::kept(&mut db.read().await?).await?;
     let wanted: BTreeSet<(Kind, String)> =
         policies.uniques.iter().map(|unique| (unique.kind, unique.name.clone())).collect();
     for (kind, name) in kept.difference(&wanted) {
+        // Its rows stay for those who were asking with the schemas of before.
+        let mut tx = db.write_long().await?;
+        store::lookup::keep_no_more(&mut tx, *kind, name).await?;
+        tx.commit().await?;
+    }
+    let fresh: Vec<&(Kind, String)> = wanted.difference(&kept).collect();
+    let live: BTreeSet<&str> = kept.intersection(&wanted).map(|(_, name)| name.as_str()).collect();
+    for (kind, name) in fresh.iter().filter(|(_, name)| !live.contains(name.as_str())) {
         let mut tx = db.write_long().await?;
         store::lookup::forget(&mut tx, *kind, name).await?;
         tx.commit().await?;
     }
-    let fresh: Vec<&(Kind, String)> = wanted.difference(&kept).collect();
     let kinds: BTreeSet<Kind> = fresh.iter().map(|(kind, _)| *kind).collect();
     for kind in kinds {
         let mut after = None;

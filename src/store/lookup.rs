@@ -83,10 +83,14 @@ pub async fn keep(tx: &mut Tx, kind: Kind, name: &str) -> Result<(), Error> {
     tx.execute(sql, values![kind, name]).await.map(drop)
 }
 
-/// Forgets an attribute and its values.
-pub async fn forget(tx: &mut Tx, kind: Kind, name: &str) -> Result<(), Error> {
-    tx.execute("DELETE FROM lookup WHERE kind = $1 AND name = $2", values![kind, name]).await?;
+/// From now on not every value is entered.
+pub async fn keep_no_more(tx: &mut Tx, kind: Kind, name: &str) -> Result<(), Error> {
     tx.execute("DELETE FROM kept_unique WHERE kind = $1 AND name = $2", values![kind, name]).await.map(drop)
+}
+
+/// Forgets what was entered when it was kept before.
+pub async fn forget(tx: &mut Tx, kind: Kind, name: &str) -> Result<(), Error> {
+    tx.execute("DELETE FROM lookup WHERE kind = $1 AND name = $2", values![kind, name]).await.map(drop)
 }
 
 /// Values of an attribute that more than one thing of a realm has: at most so many, with one of those that have it.

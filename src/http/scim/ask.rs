@@ -92,12 +92,14 @@ pub struct Ask<'a> {
     pub base: String,
     pub parts: Parts,
     caller: &'a Caller,
+    /// Of the same moment as the registry.
+    context: Context,
 }
 
 impl<'a> Ask<'a> {
     pub fn new(
         app: &'a App,
-        caller: &'a Caller,
+        (caller, context): (&'a Caller, Context),
         policy: &'a SourcePolicy,
         registry: &'a Registry,
         parts: Parts,
@@ -105,12 +107,12 @@ impl<'a> Ask<'a> {
         let config = app.config();
         let dialect = config.dialect(&policy.name);
         let base = format!("{}{BASE}", config.server.public_url.as_str().trim_end_matches('/'));
-        Ask { app, policy, dialect, registry, base, parts, caller }
+        Ask { app, policy, dialect, registry, base, parts, caller, context }
     }
 
     /// The same caller, asking something else.
     pub fn with(&self, parts: Parts) -> Ask<'a> {
-        Ask { base: self.base.clone(), parts, ..*self }
+        Ask { base: self.base.clone(), parts, context: self.context.clone(), ..*self }
     }
 
     pub fn sight(&self, kind: Kind) -> Sight<'_> {
@@ -137,11 +139,13 @@ impl<'a> Ask<'a> {
     pub fn also(&self, more: usize) -> Result<(), Error> {
         let rate = self.app.config().server.limits.scim;
         let more = u32::try_from(more).unwrap_or(u32::MAX);
+        // The request itself has taken one: a rest must allow the remainder, however long the request is.
+        let more = more.min(rate.burst.saturating_sub(1));
         self.app.pace.take(&self.caller.token, rate, more).map_err(|wait| Error::TooMuch(wait.as_secs() + 1))
     }
 
     pub fn context(&self) -> Context {
-        self.app.context(self.caller.actor())
+        self.context.clone()
     }
 
     pub fn query(&self) -> Result<Query, Error> {

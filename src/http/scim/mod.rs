@@ -32,6 +32,7 @@ use super::state::App;
 use super::token::Scope;
 use crate::model::kind::Kind;
 use crate::model::source::SourceKind;
+use crate::reconcile::Context;
 use crate::scim::error::Error;
 use crate::scim::registry::Registries;
 
@@ -57,7 +58,8 @@ async fn answer(State(app): State<App>, request: Request) -> Response {
     if let Err(wait) = app.pace.take(&caller.token, app.config().server.limits.scim, 1) {
         return reply::refusal(&Error::TooMuch(wait.as_secs() + 1));
     }
-    match serve(&app, &app.schemas(), &caller, &path, request).await {
+    let (schemas, context) = app.schemas_and_context(caller.actor());
+    match serve(&app, (&schemas, context), &caller, &path, request).await {
         Ok(response) => response,
         Err(error) => reply::refusal(&error),
     }
@@ -73,7 +75,7 @@ fn may(caller: &Caller, method: &Method, path: &str) -> Result<(), Refusal> {
 
 async fn serve(
     app: &App,
-    registries: &Registries,
+    (registries, context): (&Registries, Context),
     caller: &Caller,
     path: &str,
     request: Request,
@@ -91,7 +93,7 @@ async fn serve(
         place => place,
     };
     let (parts, body) = request.into_parts();
-    let ask = Ask::new(app, caller, &policy, registry, parts);
+    let ask = Ask::new(app, (caller, context), &policy, registry, parts);
     let method = match ask.parts.method.as_str() {
         "HEAD" => "GET",
         other => other,

@@ -138,6 +138,12 @@ async fn a_lock_of_another_process_is_waited_for_and_holds_up_nobody_else() {
     assert!(written > freed);
     assert_eq!(count(&db).await, 2);
 
+    // Whoever waits for longer than is patient is told to come again.
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let refused = db.write().await.err().unwrap();
+    assert!(refused.is_away(), "{refused}");
+    other.execute_batch("COMMIT").unwrap();
+
     // Who gives up while it waits leaves nothing behind.
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     assert!(tokio::time::timeout(Duration::from_millis(20), db.write()).await.is_err());
