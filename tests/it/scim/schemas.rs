@@ -104,20 +104,21 @@ async fn a2_the_page_on_schemas_does_as_it_says() {
 const AGENT: &str = "urn:musterd:params:scim:schemas:extension:agent:2.0:User";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r32_r33_r34_r35_r36_r38_the_fields_of_an_agent_are_stored_found_changed_and_described() {
+async fn r32_r33_r34_r35_r36_r37_r38_the_fields_of_an_agent_are_stored_found_changed_and_described() {
     both(|which| async move {
         let config = format!("{CONFIG}[sources.customers]\nkind = \"scim\"\nrealm = \"client\"\n");
         let daemon = Daemon::builder(which).config(&config).start().await;
         let (idp, customers) = (client(&daemon, "idp", "scim"), client(&daemon, "customers", "scim"));
         let fields = json!({"note": "Přijde až v září", "twoFactor": true, "apiCommunicator": true, "doNotInvoice": true,
-                            "statutory": true, "licenceState": "active"});
+                            "statutory": true, "licenceState": "active", "pbx": "pbx-1"});
         let made = idp.post(USERS, &json!({"userName": "robot", AGENT: fields})).await.expect(201);
         idp.post(USERS, &json!({"userName": "other", AGENT: {"note": "x"}})).await.expect(201);
-        let stored = json!({"note": "Přijde až v září", "twoFactor": true, "apiCommunicator": true, "doNotInvoice": true});
+        let stored = json!({"note": "Přijde až v září", "pbx": "pbx-1", "twoFactor": true, "apiCommunicator": true, "doNotInvoice": true});
         assert_eq!(made[AGENT], stored, "what is read-only is not for clients to say");
         for filter in [
             format!("{AGENT}:note sw \"přijde AŽ\""),
             format!("{AGENT}:doNotInvoice eq true"),
+            format!("{AGENT}:pbx eq \"PBX-1\""),
             format!("{AGENT}:apiCommunicator eq true and {AGENT}:twoFactor eq true"),
             format!("not ({AGENT}:note eq \"x\")"),
         ] {
@@ -129,6 +130,7 @@ async fn r32_r33_r34_r35_r36_r38_the_fields_of_an_agent_are_stored_found_changed
         let changed = operations(json!([
             {"op": "replace", "path": format!("{AGENT}:note"), "value": "Už je tu"},
             {"op": "remove", "path": format!("{AGENT}:apiCommunicator")},
+            {"op": "remove", "path": format!("{AGENT}:pbx")},
             {"op": "replace", "value": {AGENT: {"doNotInvoice": "False"}}}]));
         let changed = idp.patch(&at, &changed).await.expect(200);
         assert_eq!(changed[AGENT], json!({"note": "Už je tu", "twoFactor": true, "doNotInvoice": false}));
