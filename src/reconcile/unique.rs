@@ -99,8 +99,8 @@ pub(super) fn rows(kind: Kind, id: EntityId, claims: Vec<Claim>) -> impl Iterato
     claims.into_iter().map(move |claim| Lookup { kind, name: claim.name.into(), value: claim.value, entity: id })
 }
 
-/// Enters the values of attributes that are to be unique from now on. Tells in the log which
-/// values are shared already: they stay, and nobody else gets them.
+/// Enters the values of attributes that are to be unique from now on. Tells in the log which values are shared already: they
+/// stay, and nobody else gets them.
 pub async fn index(db: &Db, policies: &Policies) -> Result<(), store::Error> {
     let kept = store::lookup::kept(&mut db.read().await?).await?;
     let wanted: BTreeSet<(Kind, String)> =

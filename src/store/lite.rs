@@ -78,10 +78,7 @@ impl Connection {
     /// All rows, unless that takes long: then `None`, and nothing was read. What writes is not broken off: with it would go
     /// the whole transaction.
     pub(super) fn soon(&mut self, query: &Query) -> rusqlite::Result<Option<Vec<LiteRow>>> {
-        if self.raw.prepare_cached(&query.sql)?.readonly() {
-            self.left.store(STEPS, Relaxed);
-        }
-        let rows = self.read(query);
+        let rows = self.read(query, STEPS);
         self.left.store(i64::MAX, Relaxed);
         match rows {
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) || is_busy(&error) => {
@@ -93,7 +90,7 @@ impl Connection {
 
     /// All rows, however long it takes; unless its brake was pulled.
     pub(super) fn all(&mut self, query: &Query) -> rusqlite::Result<Vec<LiteRow>> {
-        self.patiently(|connection| connection.read(query))
+        self.patiently(|connection| connection.read(query, i64::MAX))
     }
 
     /// Waits for locks of other processes meanwhile.
@@ -104,8 +101,11 @@ impl Connection {
         done
     }
 
-    fn read(&self, query: &Query) -> rusqlite::Result<Vec<LiteRow>> {
+    fn read(&self, query: &Query, looks: i64) -> rusqlite::Result<Vec<LiteRow>> {
         let mut statement = self.bound(query)?;
+        if looks < i64::MAX && statement.readonly() {
+            self.left.store(looks, Relaxed);
+        }
         let width = statement.column_count();
         let mut rows = statement.raw_query();
         let mut found = Vec::new();

@@ -104,7 +104,7 @@ async fn a2_the_page_on_schemas_does_as_it_says() {
 const AGENT: &str = "urn:musterd:params:scim:schemas:extension:agent:2.0:User";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r32_r33_r34_r35_r36_r37_r38_the_fields_of_an_agent_are_stored_found_changed_and_described() {
+async fn r32_r33_r34_r35_r36_r38_the_fields_of_an_agent_are_stored_found_changed_and_described() {
     both(|which| async move {
         let config = format!("{CONFIG}[sources.customers]\nkind = \"scim\"\nrealm = \"client\"\n");
         let daemon = Daemon::builder(which).config(&config).start().await;
