@@ -22,8 +22,9 @@ pub async fn reload(app: &App, origin: &Origin, certificate: &watch::Sender<Opti
                 tracing::warn!(key = name, "this change is taken at the next start");
             }
             certificate.send_replace(tls);
+            let prepared = app.prepare_uniques(&config).await;
             app.swap_config(config);
-            if let Err(error) = app.keep_uniques().await {
+            if let Err(error) = prepared.and(app.keep_uniques().await) {
                 tracing::error!(%error, "values that are to be unique could not be entered");
             }
             tracing::info!("the configuration was read again");

@@ -145,6 +145,12 @@ impl App {
         self.config.send_replace(Arc::new(config));
     }
 
+    /// To be called before a swap: what is unique from then on is entered while nobody can say it yet.
+    pub async fn prepare_uniques(&self, config: &Config) -> Result<(), store::Error> {
+        let Some(schemas) = schemas(config) else { return Ok(()) };
+        reconcile::unique::index(&self.db, &context(&self.clock, config, &schemas).policies).await
+    }
+
     /// To be called at the start and after a swap: what the schemas want unique from now on is looked up in what is there.
     pub async fn keep_uniques(&self) -> Result<(), store::Error> {
         let policies = self.engine.borrow().policies.clone();

@@ -64,7 +64,9 @@ pub async fn owners(
         let mut text =
             Text::new("SELECT l.value, l.entity_id FROM lookup l JOIN entity e ON e.id = l.entity_id WHERE l.kind = ");
         text.bind(kind).push(" AND l.name = ").bind(name).push(" AND e.realm = ");
-        text.bind(realm.map_or("", |realm| realm.as_str())).push(" AND l.value IN ").list(values.iter().copied());
+        text.bind(realm.map_or("", |realm| realm.as_str()));
+        // Who went while the values were entered has left its rows.
+        text.push(" AND e.state <> 'tombstone' AND l.value IN ").list(values.iter().copied());
         for row in session.all(text.sql, text.values).await? {
             found.push((row.get(0)?, row.parse(1)?));
         }
