@@ -246,6 +246,7 @@ fn start_tasks(app: &App, world: &World, tasks: &TaskTracker) {
     let work = move |world| housekeeping::uses(world, used.take_uses());
     tasks.spawn(tasks::repeat(world.clone(), beat("token_uses", 60, never()), work));
     tasks.spawn(tasks::repeat(world.clone(), beat("deliver", 15, world.deliver.clone()), tasks::deliver::run));
+    tasks.spawn(tasks::repeat(world.clone(), beat("notify", 2, never()), tasks::notify::run));
     let poll = Beat { leader_only: true, ..beat("poll", 5, app.wake.poll_handle()) };
     tasks.spawn(tasks::repeat(world.clone(), poll, tasks::poll::due));
     tasks.spawn(tasks::repeat(world.clone(), beat("expire", 300, never()), tasks::expire::run));

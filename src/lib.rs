@@ -24,6 +24,8 @@ pub mod mail;
 pub mod mapping;
 /// Pure types and rules. No I/O, no clock.
 pub mod model;
+/// Events, signed and told to others.
+pub mod outbound;
 /// The engine: merge, correlate, plan, guard, apply.
 pub mod reconcile;
 /// The SCIM 2.0 protocol, pure: knows JSON, not SQL, not HTTP.

@@ -27,6 +27,8 @@ pub const BUILD_INFO: &str = "build_info";
 pub const TASK_RUNS: &str = "task_runs_total";
 pub const TASK_DURATION: &str = "task_duration_seconds";
 pub const MAIL_SENT: &str = "mail_sent_total";
+pub const EVENTS_OPEN: &str = "events_open";
+pub const WEBHOOKS: &str = "webhooks_total";
 
 const HELP: &[(&str, &str)] = &[
     (HTTP_REQUESTS, "Requests answered, by route, method and status code"),
@@ -40,6 +42,8 @@ const HELP: &[(&str, &str)] = &[
     (BUILD_INFO, "1, with the version"),
     (TASK_RUNS, "Runs of background tasks, by task and outcome"),
     (MAIL_SENT, "Mails that came to an end, by result: sent, failed, indeterminate, skipped"),
+    (EVENTS_OPEN, "Events that nobody has acknowledged, by topic"),
+    (WEBHOOKS, "Attempts to tell a webhook of an event, by webhook and result: told, failed"),
     (TASK_DURATION, "How long a run of a background task took"),
 ];
 
@@ -97,7 +101,13 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 /// How the background tasks fare, for `readyz?verbose`. Clones share it.
 #[derive(Clone, Default)]
-pub struct Board(Arc<Mutex<BTreeMap<String, Fare>>>);
+pub struct Board(Arc<Mutex<Noted>>);
+
+#[derive(Default)]
+struct Noted {
+    fares: BTreeMap<String, Fare>,
+    open: BTreeMap<&'static str, i64>,
+}
 
 /// The last run of a task.
 #[derive(Debug, Clone)]
@@ -109,12 +119,12 @@ pub struct Fare {
 
 impl Board {
     pub fn note(&self, task: &str, fare: Fare) {
-        self.lock().insert(task.to_owned(), fare);
+        self.lock().fares.insert(task.to_owned(), fare);
     }
 
     /// When the task last ended, well or not.
     pub fn last(&self, task: &str) -> Option<Fare> {
-        self.lock().get(task).cloned()
+        self.lock().fares.get(task).cloned()
     }
 
     /// Without messages: the probe is public, the log is not.
@@ -123,10 +133,19 @@ impl Board {
             let state = if fare.good { "ok" } else { "failed" };
             serde_json::json!({"state": state, "seconds_ago": (now.0 - fare.at.0) / 1000})
         };
-        self.lock().iter().map(|(task, fare)| (task.clone(), show(fare))).collect()
+        self.lock().fares.iter().map(|(task, fare)| (task.clone(), show(fare))).collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Fare>> {
+    /// So many events of the topic wait for somebody to acknowledge them.
+    pub fn open(&self, topic: &'static str, events: i64) {
+        self.lock().open.insert(topic, events);
+    }
+
+    pub fn events(&self) -> BTreeMap<&'static str, i64> {
+        self.lock().open.clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Noted> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -13,6 +13,7 @@ use crate::mapping;
 use crate::model::kind::{Kind, Realm};
 use crate::model::near::nearest;
 use crate::model::vocabulary::{EXTENSIONS, Known, Sort, Vocabulary};
+use crate::outbound::Receiver;
 use crate::scim::registry::Registries;
 use crate::tasks::poll;
 
@@ -46,6 +47,11 @@ pub fn of(config: &Config) -> Vec<Fault> {
             let lists = |sort| matches!(sort, Sort::Elements | Sort::Texts);
             faults.extend(unfit(&format!("sources.{name}.union"), source.policy.union.iter(), &vocabulary, lists));
         }
+    }
+    for (name, webhook) in &config.webhooks {
+        let value = webhook.ca_file.as_ref().map(|file| file.display().to_string());
+        let told = |allowed| Fault { key: format!("webhooks.{name}.ca_file"), value, allowed, origin: None };
+        faults.extend(Receiver::new(webhook).err().map(told));
     }
     faults
 }
@@ -163,6 +169,13 @@ mod tests {
                     [sources.a]\nkind = 'scim'\nrealm = 'agent'\nunion = ['emails', 'title', 'mails']";
         let twice = |key: &str| vec![key.to_owned(); 2];
         assert_eq!(told_of(text), [twice("profiles.agent.required"), twice("sources.a.union")].concat());
+    }
+
+    #[test]
+    fn the_authority_of_a_webhook_is_looked_at_too() {
+        let text = "[webhooks.a]\nurl = 'https://a.example'\nsecret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'\n\
+                    ca_file = '/no/such/file'";
+        assert_eq!(told_of(text), ["webhooks.a.ca_file"]);
     }
 
     #[test]

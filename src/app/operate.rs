@@ -1,6 +1,7 @@
 //! The commands of the operator, carried out: by the daemon for whoever asks on its control socket, or by the command
 //! itself where no daemon runs. Both ways are this code. Start with `perform`; a command's own file says what it does.
 
+mod events;
 mod look;
 mod maintain;
 mod sources;
@@ -31,6 +32,8 @@ pub enum Command {
     Why { login: String, attribute: Option<String> },
     Licences,
     MailOutbox { state: Option<String> },
+    Events { acknowledged: bool },
+    Acknowledge { event: String, changes: Option<i64> },
 }
 
 /// Who stands in the journal for what a command of this machine caused.
@@ -124,6 +127,8 @@ pub async fn perform(world: World, command: Command, progress: Progress) -> Repl
         Command::Why { login, attribute } => look::why(&world, &login, attribute.as_deref()).await,
         Command::Licences => look::licences(&world),
         Command::MailOutbox { state } => look::outbox(&world, state.as_deref()).await,
+        Command::Events { acknowledged } => events::list(&world, acknowledged).await,
+        Command::Acknowledge { event, changes } => events::acknowledge(&world, &event, changes).await,
     };
     done.unwrap_or_else(|failure| {
         let exit = if matches!(failure, Failure::Usage(_)) { Exit::Usage } else { Exit::Failed };
@@ -138,4 +143,8 @@ pub async fn perform_json(world: World, command: Value, progress: Progress) -> V
         Err(error) => Reply { exit: Exit::Usage, answer: Value::Null, error: Some(error.to_string()) },
     };
     serde_json::to_value(&reply).unwrap_or_else(|error| json!({"exit": 1, "error": error.to_string()}))
+}
+
+fn shown(value: &impl Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(value).map_err(|error| Failure::Failed(error.to_string()))
 }

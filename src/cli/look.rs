@@ -1,4 +1,4 @@
-//! `runs`, `run`, `why`, `licences`, `mail outbox`: how their answers look to a person.
+//! `runs`, `run`, `why`, `licences`, `mail outbox`, `events`: how their answers look to a person.
 
 use serde_json::Value;
 
@@ -63,6 +63,25 @@ pub fn outbox(answer: &Value) {
     let row =
         |mail: &Value| ["id", "kind", "state", "attempts", "created", "error"].map(|key| text(&mail[key])).to_vec();
     table(&["ID", "KIND", "STATE", "ATTEMPTS", "CREATED", "ERROR"], rows(answer, row));
+}
+
+pub fn events(answer: &Value) {
+    let told = |delivery: &Value| {
+        let error =
+            if delivery["error"].is_null() { String::new() } else { format!(" ({})", text(&delivery["error"])) };
+        format!("{} {}{error}", text(&delivery["webhook"]), text(&delivery["told"]))
+    };
+    let row = |event: &Value| {
+        let mut cells =
+            ["id", "topic", "subject", "changes", "raised", "changed"].map(|key| text(&event[key])).to_vec();
+        cells.push(event["deliveries"].as_array().into_iter().flatten().map(told).collect::<Vec<_>>().join(", "));
+        cells
+    };
+    table(&["EVENT", "TOPIC", "SUBJECT", "CHANGES", "RAISED", "CHANGED", "TOLD"], rows(answer, row));
+}
+
+pub fn acknowledged(answer: &Value) {
+    println!("{} of {} is acknowledged", text(&answer["topic"]), text(&answer["subject"]));
 }
 
 fn rows(value: &Value, row: impl Fn(&Value) -> Vec<String>) -> Vec<Vec<String>> {

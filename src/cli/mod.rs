@@ -100,6 +100,9 @@ enum Command {
     /// Mails.
     #[command(subcommand)]
     Mail(Mail),
+    /// What others must be told of, until somebody acknowledges it.
+    #[command(subcommand)]
+    Events(Events),
     /// Bearer tokens.
     #[command(subcommand)]
     Token(token::Token),
@@ -130,6 +133,27 @@ enum Mail {
         /// queued, sending, sent, failed, indeterminate, skipped
         #[arg(long)]
         state: Option<String>,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Events {
+    /// The open events and how far each webhook was told, newest first.
+    List {
+        /// The acknowledged ones instead.
+        #[arg(long)]
+        acknowledged: bool,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Close an event: what it asked for is done.
+    Acknowledge {
+        event: String,
+        /// Only if it stands for no more changes than these.
+        #[arg(long)]
+        changes: Option<i64>,
         #[arg(long)]
         json: bool,
     },
@@ -191,6 +215,12 @@ async fn run(arguments: Arguments) -> Exit {
         Command::Licences { json } => ask::answer(&origin, Wish::Licences, json, look::licences).await,
         Command::Mail(Mail::Outbox { state, json }) => {
             ask::answer(&origin, Wish::MailOutbox { state }, json, look::outbox).await
+        }
+        Command::Events(Events::List { acknowledged, json }) => {
+            ask::answer(&origin, Wish::Events { acknowledged }, json, look::events).await
+        }
+        Command::Events(Events::Acknowledge { event, changes, json }) => {
+            ask::answer(&origin, Wish::Acknowledge { event, changes }, json, look::acknowledged).await
         }
         Command::Migrate => ask::answer(&origin, Wish::Migrate, false, show::migrated).await,
         Command::Backup { file } => match std::path::absolute(&file) {

@@ -118,7 +118,7 @@ fn zone(name: &str) -> Result<TimeZone, &'static str> {
 }
 
 /// Loopback by address, and `localhost` by name; other names could resolve to anything.
-fn is_loopback(url: &Url) -> bool {
+pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),

@@ -20,6 +20,7 @@ pub mod source;
 #[cfg(test)]
 mod tests;
 mod tree;
+pub mod webhook;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,7 @@ pub use mail::Mail;
 pub use schedule::Schedule;
 pub use server::{Log, Server, Store};
 pub use source::{Body, Source};
+pub use webhook::{Events, Webhook};
 
 use crate::model::catalogue::Catalogue;
 use crate::model::dialect::{Dialect, Preset};
@@ -53,6 +55,9 @@ pub struct Config {
     pub catalogue: Arc<Catalogue>,
     /// By name; `operator` is always there.
     pub sources: BTreeMap<String, Source>,
+    pub events: Events,
+    /// By name: who is told of events.
+    pub webhooks: BTreeMap<String, Webhook>,
 }
 
 /// A configuration as far as it could be read. Whoever puts its parts to use adds what shows only then, so that all
@@ -111,6 +116,8 @@ impl Config {
             profiles: profile::read(&root.section("profiles")),
             catalogue: catalogue(&root.section("licences")),
             sources: source::read_all(root),
+            events: Events::read(&root.section("events")),
+            webhooks: webhook::read_all(root),
         }
     }
 

@@ -43,6 +43,7 @@ fn default_toml_explains_every_key() {
     for secret in ["store.password", "mail.password", "hq.password", "rt.secret"] {
         write(secret, "s3cret\n");
     }
+    write("pbx.secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
     write("licences.toml", licences::BUILT_IN);
     let file = write("default.toml", &everything());
     let document = Document::load(&[file], []);

@@ -53,6 +53,7 @@ async fn readyz(State(app): State<App>, RawQuery(query): RawQuery) -> Response {
     let body = json!({
         "ready": ready,
         "degraded": degraded,
+        "events_open": app.board.events(),
         "checks": {"store_writable": writable, "draining": draining, "tasks": tasks},
     });
     (status, axum::Json(body)).into_response()

@@ -25,8 +25,10 @@ words! {
         Verify = "credentials:verify",
         /// Sources, runs, plan, sync, approve.
         Sync = "sync",
-        /// The journal as events.
+        /// What others must be told of.
         Events = "events:read",
+        /// Acknowledge it.
+        EventsWrite = "events:write",
         /// `/metrics` where it has no listener of its own.
         Metrics = "metrics:read",
     }

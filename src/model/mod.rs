@@ -7,6 +7,7 @@ pub mod desired;
 pub mod dialect;
 pub mod document;
 pub mod entity;
+pub mod event;
 pub mod fold;
 pub mod id;
 pub mod invitation;

@@ -9,7 +9,7 @@ use super::context::{Context, run_of_day};
 use super::look::Seen;
 use super::plan::{Planned, plan_seen};
 use super::world::World;
-use super::{Applied, Batch, Error, Leaving, MOST_RECORDS, Overruled, Touched, licence, scope, sound, write};
+use super::{Applied, Batch, Error, Leaving, MOST_RECORDS, Overruled, Touched, event, licence, scope, sound, write};
 use crate::model::change::{Change, Op};
 use crate::model::desired::Record;
 use crate::model::document::{self, Document};
@@ -72,6 +72,7 @@ async fn apply_in(
     follow(tx, &touched).await?;
     let of = write::Noted { source: &source.name, kind: source.kind.into(), run, at };
     let followed = licence::follow(tx, cx, &of, &touched).await?;
+    event::raise(tx, cx, at, &touched, &followed).await?;
     super::invite::settle(tx, cx, source, &touched).await?;
     let wake = !touched.is_empty();
     drop(touched);
@@ -203,7 +204,8 @@ pub async fn block(
     write::note(tx, cx, &of, std::slice::from_ref(&change)).await?;
     let touched = Touched { entities: vec![(Some(&before), &now)], edges: Vec::new() };
     follow(tx, &touched).await?;
-    licence::follow(tx, cx, &of, &touched).await?;
+    let followed = licence::follow(tx, cx, &of, &touched).await?;
+    event::raise(tx, cx, at, &touched, &followed).await?;
     super::invite::supersede(tx, &touched.entities).await?;
     Ok(Some(change))
 }

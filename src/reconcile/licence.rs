@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::Touched;
 use super::context::{Context, run_of_day};
 use super::write::{Noted, note};
+use super::{Touched, event};
 use crate::model::catalogue::{Catalogue, Licence, Product};
 use crate::model::change::{Change, Op};
 use crate::model::document::{self, Document};
@@ -95,6 +95,7 @@ pub async fn expire(tx: &mut Tx, cx: &Context) -> Result<bool, super::Error> {
     let changes = release_due(tx, &cx.policies.catalogue, at).await?;
     let of = Noted { source: SOURCE, kind: RunKind::Operator, run: run_of_day(SOURCE, at), at };
     note(tx, cx, &of, &changes).await?;
+    event::raise(tx, cx, at, &Default::default(), &changes).await?;
     Ok(!changes.is_empty())
 }
 
@@ -110,6 +111,7 @@ pub async fn order_seats(
     let changes = set_pool(tx, &cx.policies.catalogue, at, company, product, total).await?;
     let of = Noted { source: SOURCE, kind: RunKind::Operator, run: run_of_day(SOURCE, at), at };
     note(tx, cx, &of, &changes).await?;
+    event::raise(tx, cx, at, &Default::default(), &changes).await?;
     Ok(changes)
 }
 

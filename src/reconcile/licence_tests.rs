@@ -83,6 +83,20 @@ impl Office {
         tx.commit().await.unwrap();
     }
 
+    /// Who must be told what of, and how many changes of each.
+    async fn raised(&self) -> Vec<(String, i64)> {
+        let mut tx = self.world.db.write().await.unwrap();
+        store::event::fold(&mut tx, 100, || self.world.cx.clock.uuid().to_string()).await.unwrap();
+        let events = store::event::list(&mut tx, true, None, 100).await.unwrap();
+        for (event, _) in &events {
+            store::event::acknowledge(&mut tx, &event.id, None, "test", Millis(0)).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        let mut all: Vec<_> = events.into_iter().map(|(event, _)| (event.label, event.changes)).collect();
+        all.sort();
+        all
+    }
+
     async fn journal(&self) -> i64 {
         let mut read = self.world.db.read().await.unwrap();
         read.one("SELECT count(*) FROM journal", values![]).await.unwrap().get(0).unwrap()
@@ -327,6 +341,36 @@ async fn b5_saying_the_same_again_writes_nothing() {
             store::journal::of_entity(&mut office.world.db.read().await.unwrap(), first.entity, 0, 10).await.unwrap();
         let ops: Vec<&str> = run.iter().map(|entry| entry.change.op.as_str()).collect();
         assert!(ops.contains(&"licence"), "{ops:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn r37_whose_licence_comes_or_goes_by_what_others_do_is_a_change_of_its_exchange_too() {
+    both(|db| async move {
+        let office = Office::new(db, &EVERYTHING, "PROFI").await;
+        office.seats("callcentrum", 1).await;
+        let agent = |login: &str, pbx: &str| {
+            let mut agent = Office::agent(login, Some("Callcentrum PROFI"));
+            agent.attributes[urn::AGENT]["pbx"] = json!(pbx);
+            agent
+        };
+        office.says(agent("eva", "east")).await;
+        office.says(agent("wim", "West")).await;
+        assert_eq!(office.raised().await, [("West".to_owned(), 1), ("east".to_owned(), 1)]);
+        office.says(agent("eva", "east")).await;
+        assert_eq!(office.raised().await, [], "nothing changed");
+        office.seats("callcentrum", 2).await;
+        assert_eq!(office.raised().await, [("West".to_owned(), 1)], "who waited has a licence now");
+        // No service any more: both lose what rested on it, without a word about either.
+        Office::ordered(&office.world, &["helpdesk"], "PROFI").await;
+        let after = office.raised().await;
+        assert_eq!(after, [("West".to_owned(), 1), ("east".to_owned(), 1)]);
+        let mut client = user("c", "c");
+        client.realm = Some(Realm::Client);
+        client.attributes.insert(urn::AGENT.to_owned(), json!({"pbx": "none of ours"}));
+        office.world.one("hr", client).await;
+        assert_eq!(office.raised().await, []);
     })
     .await;
 }

@@ -15,6 +15,7 @@ pub mod context;
 mod correlate;
 mod day;
 mod edges;
+mod event;
 mod guard;
 pub mod invite;
 mod known;

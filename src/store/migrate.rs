@@ -20,6 +20,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0007_list", include_str!("../../migrations/0007_list.sql")),
     ("0008_kept_unique", include_str!("../../migrations/0008_kept_unique.sql")),
     ("0009_api_communicator", include_str!("../../migrations/0009_api_communicator.sql")),
+    ("0010_event", include_str!("../../migrations/0010_event.sql")),
 ];
 
 /// Brings the schema up to date and returns the names of what was applied.

@@ -11,6 +11,7 @@ pub mod db;
 pub mod edge;
 mod embedded;
 pub mod entity;
+pub mod event;
 pub mod filter;
 mod group;
 pub mod journal;

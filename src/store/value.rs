@@ -8,7 +8,7 @@ use sqlx::{Decode, Row as _, Type};
 
 use super::db::Error;
 use super::lite::LiteRow;
-use crate::model::{change, entity, id, invitation, kind, licence, mail, run};
+use crate::model::{change, entity, event, id, invitation, kind, licence, mail, run};
 
 /// A bound value. The variant says the type also where it is NULL (PostgreSQL wants to know).
 #[derive(Debug, Clone, PartialEq)]
@@ -81,6 +81,7 @@ macro_rules! stored {
 stored! {
     id::EntityId, id::RunId, kind::Rel, kind::Realm, entity::State, change::Op, run::RunKind, run::RunState,
     licence::LicenceState, invitation::Purpose, invitation::Role, invitation::LinkState, mail::OutboxState,
+    event::Topic,
 }
 
 impl Stored for kind::Kind {

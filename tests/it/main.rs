@@ -11,6 +11,7 @@ mod crm;
 mod daemon;
 mod demo;
 mod engine;
+mod events;
 mod ldap;
 mod licences;
 mod mail;

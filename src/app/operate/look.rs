@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Exit, Failure, Reply};
+use super::{Exit, Failure, Reply, shown};
 use crate::model::desired::Record;
 use crate::model::fold;
 use crate::model::id::{EntityId, RunId};
@@ -36,7 +36,7 @@ pub async fn runs(world: &World, source: Option<&str>, limit: i64) -> Result<Rep
             "paused": state.paused,
         })
     };
-    Ok(Reply::fine(json!({"runs": json(&runs)?, "sources": states.iter().map(state).collect::<Vec<_>>()})))
+    Ok(Reply::fine(json!({"runs": shown(&runs)?, "sources": states.iter().map(state).collect::<Vec<_>>()})))
 }
 
 /// One run with its changes.
@@ -49,7 +49,7 @@ pub async fn one(world: &World, id: &str) -> Result<Reply, Failure> {
     let run = reconcile::told(&mut read, world.clock.now(), vec![run]).await?.remove(0);
     let entries = journal::of_run(&mut read, id, 0, MOST_CHANGES).await?;
     let waiting = if run.state == RunState::Held { held(&mut read, id).await? } else { Vec::new() };
-    Ok(Reply::fine(json!({"run": json(&run)?, "changes": json(&entries)?, "waiting": waiting})))
+    Ok(Reply::fine(json!({"run": shown(&run)?, "changes": shown(&entries)?, "waiting": waiting})))
 }
 
 /// What `approve` would carry out, in order: what the source says, and of whom.
@@ -86,7 +86,7 @@ pub async fn why(world: &World, login: &str, attribute: Option<&str>) -> Result<
     let mut all = Vec::new();
     for id in ids {
         if let Some(why) = reconcile::why(&mut read, &context, id, attribute).await? {
-            all.push(json!({"id": id, "attributes": json(&why)?}));
+            all.push(json!({"id": id, "attributes": shown(&why)?}));
         }
     }
     if all.is_empty() {
@@ -130,8 +130,4 @@ pub async fn outbox(world: &World, state: Option<&str>) -> Result<Reply, Failure
 
 fn nothing(error: String) -> Reply {
     Reply { exit: Exit::Failed, answer: Value::Null, error: Some(error) }
-}
-
-fn json(value: &impl serde::Serialize) -> Result<Value, Failure> {
-    serde_json::to_value(value).map_err(|error| Failure::Failed(error.to_string()))
 }

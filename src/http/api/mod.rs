@@ -3,6 +3,7 @@
 //! Never SQL here (that is `store`), never a change of people other than through `reconcile`. Start with `routes`.
 
 pub mod credentials;
+pub mod events;
 pub mod extract;
 pub mod invitations;
 pub mod licences;
@@ -37,6 +38,7 @@ pub fn routes() -> Router<App> {
         .merge(read::routes())
         .merge(users::routes())
         .merge(licences::routes())
+        .merge(events::routes())
 }
 
 /// `/api/openapi.json`: what is served under `/api/v1`, for programs.
