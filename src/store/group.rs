@@ -15,8 +15,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot, watch};
-use tokio::task::{JoinHandle, coop, spawn_blocking};
+use tokio::task::coop;
 
+use super::beside::Beside;
 use super::bind::Query;
 use super::db::Error;
 use super::lite::{Connection, LiteRow, Opening, code, gone, is_busy};
@@ -58,13 +59,14 @@ struct Line {
     connection: Option<Connection>,
     /// Where the connection is while a statement runs on a thread of its own. Whoever comes after a turn that was dropped
     /// meanwhile waits for it.
-    away: Option<JoinHandle<Connection>>,
+    away: Option<oneshot::Receiver<Connection>>,
     group: Option<Group>,
     /// Whether what was written since savepoint `m` counts.
     keep: bool,
     /// Whether anybody in the group said that something comes or goes.
     moved: bool,
     broken: Option<Arc<rusqlite::Error>>,
+    beside: Arc<Beside>,
 }
 
 struct Group {
@@ -128,7 +130,8 @@ impl Writer {
 
     /// Where another process writes: waits for it on a thread of its own.
     async fn enter_patiently(self: Arc<Self>, mut line: OwnedMutexGuard<Line>, expect: Expect) -> Result<Turn, Error> {
-        let task = spawn_blocking(move || {
+        let beside = line.beside.clone();
+        let task = beside.run(move || {
             let begun =
                 self.connected(&mut line).and_then(|connection| Ok(connection.patiently(|c| c.control(BEGIN))?));
             if let Err(error) = begun {
@@ -147,7 +150,8 @@ impl Writer {
         let mut line = self.line.clone().lock_owned().await;
         line.home().await;
         let mut line = self.clone().closed(line).await?;
-        let task = spawn_blocking(move || Ok(self.connected(&mut line)?.all(&query)?));
+        let beside = line.beside.clone();
+        let task = beside.run(move || Ok(self.connected(&mut line)?.all(&query)?));
         task.await.map_err(|_| Error::Unknown)?
     }
 
@@ -241,7 +245,7 @@ impl Line {
         let done = match self.connection.take() {
             None => Err(gone()),
             Some(mut connection) => {
-                let task = spawn_blocking(move || {
+                let task = self.beside.run(move || {
                     let done = connection.control(statements);
                     (connection, done)
                 });
@@ -339,7 +343,7 @@ impl Turn {
         self.ready()?;
         let mut connection = self.line.connection.take().ok_or(Error::Over)?;
         let (tell, told) = oneshot::channel();
-        self.line.away = Some(spawn_blocking(move || {
+        self.line.away = Some(self.line.beside.run(move || {
             tell.send(run(&mut connection, &query)).ok();
             connection
         }));

@@ -5,6 +5,7 @@
 
 mod around;
 pub mod assertion;
+mod beside;
 mod bind;
 pub mod credential;
 pub mod db;
