@@ -141,7 +141,7 @@ const TOLD: &str = r#"musterd: the configuration has 47 faults
   sources.rt.connector = rt9: must be one of rt5; for a file of your own give connector_file (FOLDER/m.toml)
   mail.pasword: is unknown (did you mean password?). Allowed here: ca_file, from, host, insecure, language, password, password_file, port, product, security, timeout, username (FOLDER/m.toml)
   server.listn: is unknown (did you mean listen?). Allowed here: control, drain, limits, listen, metrics_listen, public_url, tls (FOLDER/m.toml)
-  colour: is unknown. Allowed here: credentials, licences, log, mail, profiles, scim, server, sources, store (FOLDER/m.toml)
+  colour: is unknown. Allowed here: credentials, events, licences, log, mail, profiles, scim, server, sources, store, webhooks (FOLDER/m.toml)
   server.tls.certificate = FOLDER/none.pem: must be a readable PEM file, and the two must fit: I/O error: No such file or directory (os error 2) (FOLDER/m.toml)
   server.tls.key = FOLDER/m.toml: must be a readable PEM file, and the two must fit: no items found (FOLDER/m.toml)
   profiles.client.required = userNam: is not one of these (did you mean userName?): active, addresses, displayName, emails, entitlements, externalId, ims, locale, name.familyName, name.formatted, name.givenName, name.honorificPrefix, name.honorificSuffix, name.middleName, nickName, phoneNumbers, photos, preferredLanguage, profileUrl, roles, timezone, title, userName, userType, x509Certificates (FOLDER/m.toml)
