@@ -235,7 +235,8 @@ fn world_of(app: &App, stop: CancellationToken, leader: Leader) -> World {
         deliver: app.wake.deliver_handle(),
         stop,
         leader,
-        polling: tasks::poll::Polling::default(),
+        polling: Default::default(),
+        telling: Default::default(),
     }
 }
 

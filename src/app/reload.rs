@@ -2,6 +2,7 @@
 //! Listeners, the store and the control socket keep their places until the next start.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject as _;
@@ -13,6 +14,9 @@ use crate::config::{Config, server};
 use crate::http::state::App;
 use crate::telemetry;
 
+/// How long a request may still go by what it began with, before values that are to be unique are looked up for good.
+const OLD_REQUESTS: Duration = Duration::from_millis(200);
+
 pub async fn reload(app: &App, origin: &Origin, certificate: &watch::Sender<Option<Arc<ServerConfig>>>) {
     notify::reloading();
     let taken = origin.load().map_err(Error::from).and_then(|config| Ok((tls(&config)?, config)));
@@ -22,8 +26,11 @@ pub async fn reload(app: &App, origin: &Origin, certificate: &watch::Sender<Opti
                 tracing::warn!(key = name, "this change is taken at the next start");
             }
             certificate.send_replace(tls);
-            let prepared = app.prepare_uniques(&config).await;
-            app.swap_config(config);
+            let ready = app.ready(config);
+            let prepared = app.prepare(&ready).await;
+            app.swap(ready);
+            // Requests that began before the swap did not know of it.
+            tokio::time::sleep(OLD_REQUESTS).await;
             if let Err(error) = prepared.and(app.keep_uniques().await) {
                 tracing::error!(%error, "values that are to be unique could not be entered");
             }

@@ -77,7 +77,10 @@ pub fn events(answer: &Value) {
         cells.push(event["deliveries"].as_array().into_iter().flatten().map(told).collect::<Vec<_>>().join(", "));
         cells
     };
-    table(&["EVENT", "TOPIC", "SUBJECT", "CHANGES", "RAISED", "CHANGED", "TOLD"], rows(answer, row));
+    table(&["EVENT", "TOPIC", "SUBJECT", "CHANGES", "RAISED", "CHANGED", "TOLD"], rows(&answer["items"], row));
+    if answer["more"] == true {
+        println!("… and more: GET /api/v1/events has them page by page");
+    }
 }
 
 pub fn acknowledged(answer: &Value) {

@@ -36,8 +36,30 @@ pub fn backup(answer: &Value) {
 pub fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+        Value::String(text) => plain(text),
+        other => plain(&other.to_string()),
+    }
+}
+
+/// What others wrote, on one line and from left to right: it must not look like more of the output.
+fn plain(text: &str) -> String {
+    let strange = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2028}' | '\u{2029}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(strange) {
+        return text.to_owned();
+    }
+    text.chars().map(|c| if strange(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
+}
+
+/// Characters of a cell that is not the last.
+const WIDEST: usize = 80;
+
+fn cut(cell: &str) -> String {
+    match cell.char_indices().nth(WIDEST) {
+        Some((at, _)) => format!("{}…", &cell[..at]),
+        None => cell.to_owned(),
     }
 }
 
@@ -53,7 +75,11 @@ pub fn counts(value: &Value) -> String {
 }
 
 /// Columns as wide as their widest cell, the last one free.
-pub fn table(heads: &[&str], rows: Vec<Vec<String>>) {
+pub fn table(heads: &[&str], mut rows: Vec<Vec<String>>) {
+    for row in &mut rows {
+        let last = row.len().saturating_sub(1);
+        row.iter_mut().take(last).for_each(|cell| *cell = cut(cell));
+    }
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain([heads[column].len()]).max().unwrap_or(0)
@@ -66,5 +92,20 @@ pub fn table(heads: &[&str], rows: Vec<Vec<String>>) {
     line(heads.to_vec());
     for row in &rows {
         line(row.iter().map(String::as_str).collect());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_is_one_line_from_left_to_right() {
+        assert_eq!(text(&json!("a\nb\u{202e}c\u{1b}[2J")), "a\\u{a}b\\u{202e}c\\u{1b}[2J");
+        assert_eq!(text(&json!("Žižka")), "Žižka");
+        assert_eq!(cut(&"é".repeat(81)).chars().count(), 81);
+        assert_eq!(cut("short"), "short");
     }
 }

@@ -29,18 +29,29 @@ impl Events {
         let seconds = Duration::from_secs;
         let within = |key, default| section.duration_within(key, Duration::from_millis(1)..=seconds(86_400), default);
         let quiet = within("quiet", seconds(10));
-        Events {
-            quiet,
-            longest: within("longest", seconds(60).max(quiet)),
-            keep: section.duration("keep", seconds(90 * 86_400)),
+        let longest = within("longest", seconds(60).max(quiet));
+        if longest < quiet {
+            let found = section.text("longest");
+            section.fault("longest", found.as_deref(), "must be at least `quiet`, or nothing is ever waited for");
         }
+        Events { quiet, longest, keep: section.duration("keep", seconds(90 * 86_400)) }
+    }
+}
+
+/// Where somebody is told. No log shows it.
+#[derive(Clone)]
+pub struct Address(pub Url);
+
+impl std::fmt::Debug for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0.origin().ascii_serialization())
     }
 }
 
 /// Whoever is told.
 #[derive(Debug, Clone)]
 pub struct Webhook {
-    pub url: Url,
+    pub url: Address,
     /// With which what is sent is signed.
     pub secret: SecretSlice<u8>,
     pub topics: Vec<Topic>,
@@ -60,10 +71,10 @@ pub(super) fn read_all(root: &Section<'_>) -> BTreeMap<String, Webhook> {
 
 fn read(section: &Section<'_>) -> Option<Webhook> {
     let insecure = section.boolean("insecure", false);
-    let url = section.url_required("url", &["https", "http"]);
-    if let Some(url) = url.as_ref().filter(|url| url.scheme() == "http" && !insecure && !is_loopback(url)) {
+    let url = url(section);
+    if url.as_ref().is_some_and(|url| url.scheme() == "http" && !insecure && !is_loopback(url)) {
         let allowed = "goes over the network in clear: https, or insecure = true to want that";
-        section.fault("url", Some(url.as_str()), allowed);
+        section.fault("url", None, allowed);
     }
     let secret = section.secret_required("secret");
     let key = secret.as_ref().and_then(key);
@@ -79,7 +90,21 @@ fn read(section: &Section<'_>) -> Option<Webhook> {
     );
     let ca_file = section.path_of("ca_file");
     let topics = if topics.is_empty() { Topic::ALL.to_vec() } else { topics };
-    Some(Webhook { url: url?, secret: key?, topics, ca_file, timeout })
+    Some(Webhook { url: Address(url?), secret: key?, topics, ca_file, timeout })
+}
+
+/// Never shown: such an address often is a secret of its own.
+fn url(section: &Section<'_>) -> Option<Url> {
+    let Some(text) = section.text("url") else {
+        section.fault("url", None, "is missing: where the event is to be told");
+        return None;
+    };
+    let url = text.parse::<Url>().ok().filter(|url| matches!(url.scheme(), "https" | "http") && url.has_host());
+    let url = url.filter(|url| url.username().is_empty() && url.password().is_none());
+    if url.is_none() {
+        section.fault("url", None, "must be an absolute URL (https, http) without user information");
+    }
+    url
 }
 
 fn key(secret: &SecretString) -> Option<SecretSlice<u8>> {
@@ -94,15 +119,25 @@ mod tests {
 
     #[test]
     fn r37_all_faults_of_a_webhook_at_once_and_never_its_secret() {
-        let text = "[events]\nquiet = '0s'\n[webhooks.a]\nurl = 'http://pbx.example.com/x'\nsecret = 'tellnobody'\n\
+        let text = "[events]\nquiet = '0s'\nlongest = '1s'\n[webhooks.a]\nurl = 'http://pbx.example.com/x'\nsecret = 'tellnobody'\n\
                     events = ['pbx.on_fire']\nretries = 3\n[webhooks.b]\nurl = 'ftp://x'\n";
         let refused = Config::parse(text).unwrap_err();
         let mut keys: Vec<&str> = refused.0.iter().map(|fault| fault.key.as_str()).collect();
         keys.sort_unstable();
-        let all = ["events.quiet", "webhooks.a.events", "webhooks.a.retries", "webhooks.a.secret", "webhooks.a.url"];
+        let all = [
+            "events.longest",
+            "events.quiet",
+            "webhooks.a.events",
+            "webhooks.a.retries",
+            "webhooks.a.secret",
+            "webhooks.a.url",
+        ];
         assert_eq!(keys, [&all[..], &["webhooks.b.secret", "webhooks.b.url"]].concat());
         let shown = refused.to_string();
-        assert!(!shown.contains("tellnobody") && shown.contains("pbx.reload_required"), "{shown}");
+        assert!(
+            !shown.contains("tellnobody") && !shown.contains("/x") && shown.contains("pbx.reload_required"),
+            "{shown}"
+        );
     }
 
     #[test]

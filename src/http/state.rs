@@ -58,6 +58,13 @@ pub struct Parts {
     sealer: OnceCell<Sealer>,
 }
 
+/// A configuration that can be taken.
+pub struct Ready {
+    config: Config,
+    schemas: Registries,
+    engine: Context,
+}
+
 #[derive(Default)]
 struct Health {
     draining: AtomicBool,
@@ -134,10 +141,20 @@ impl App {
         self.engine.subscribe()
     }
 
-    /// From now on everybody who asks gets this one.
-    pub fn swap_config(&self, config: Config) {
+    /// A configuration with the schemas of its folder, read once: what is prepared is what is taken.
+    pub fn ready(&self, config: Config) -> Ready {
         let schemas = schemas(&config).unwrap_or_else(|| self.schemas());
         let engine = context(&self.clock, &config, &schemas);
+        Ready { config, schemas, engine }
+    }
+
+    /// To be called before `swap`: what is unique from then on is entered while nobody can say it yet.
+    pub async fn prepare(&self, ready: &Ready) -> Result<(), store::Error> {
+        reconcile::unique::enter(&self.db, &ready.engine.policies).await
+    }
+
+    /// From now on everybody who asks gets this one.
+    pub fn swap(&self, Ready { config, schemas, engine }: Ready) {
         let still = |known: &&Unique| engine.policies.uniques.contains(known);
         self.indexed.send_modify(|known| *known = known.iter().filter(still).cloned().collect());
         self.schemas.send_replace((schemas, engine.clone()));
@@ -145,10 +162,8 @@ impl App {
         self.config.send_replace(Arc::new(config));
     }
 
-    /// To be called before a swap: what is unique from then on is entered while nobody can say it yet.
-    pub async fn prepare_uniques(&self, config: &Config) -> Result<(), store::Error> {
-        let Some(schemas) = schemas(config) else { return Ok(()) };
-        reconcile::unique::index(&self.db, &context(&self.clock, config, &schemas).policies).await
+    pub fn swap_config(&self, config: Config) {
+        self.swap(self.ready(config));
     }
 
     /// To be called at the start and after a swap: what the schemas want unique from now on is looked up in what is there.

@@ -60,7 +60,7 @@ impl Receiver<'_> {
         let seconds = now.0.div_euclid(1000);
         let request = self
             .http
-            .post(self.webhook.url.clone())
+            .post(self.webhook.url.0.clone())
             .header("content-type", "application/json")
             .header("webhook-id", &id)
             .header("webhook-timestamp", seconds)
@@ -69,7 +69,7 @@ impl Receiver<'_> {
         match request.send().await {
             Ok(answer) if answer.status().is_success() => Ok(()),
             Ok(answer) => Err(Trouble::Refused(answer.status())),
-            Err(error) => Err(Trouble::Unreachable(cause(&error))),
+            Err(error) => Err(Trouble::Unreachable(cause(&error.without_url()))),
         }
     }
 }

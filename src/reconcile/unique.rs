@@ -99,25 +99,20 @@ pub(super) fn rows(kind: Kind, id: EntityId, claims: Vec<Claim>) -> impl Iterato
     claims.into_iter().map(move |claim| Lookup { kind, name: claim.name.into(), value: claim.value, entity: id })
 }
 
-/// Enters the values of attributes that are to be unique from now on. Tells in the log which values are shared already: they
-/// stay, and nobody else gets them.
-pub async fn index(db: &Db, policies: &Policies) -> Result<(), store::Error> {
+/// Enters the values of attributes that are to be unique, where it is not known that they all are. Nothing is taken away, so
+/// that nobody ever finds a value free that somebody has.
+pub async fn enter(db: &Db, policies: &Policies) -> Result<(), store::Error> {
+    enter_fresh(db, policies, &fresh(db, policies).await?).await
+}
+
+/// Of (kind, attribute), those that are wanted and not known to be entered.
+async fn fresh(db: &Db, policies: &Policies) -> Result<BTreeSet<(Kind, String)>, store::Error> {
     let kept = store::lookup::kept(&mut db.read().await?).await?;
-    let wanted: BTreeSet<(Kind, String)> =
-        policies.uniques.iter().map(|unique| (unique.kind, unique.name.clone())).collect();
-    for (kind, name) in kept.difference(&wanted) {
-        // Its rows stay for those who were asking with the schemas of before.
-        let mut tx = db.write_long().await?;
-        store::lookup::keep_no_more(&mut tx, *kind, name).await?;
-        tx.commit().await?;
-    }
-    let fresh: Vec<&(Kind, String)> = wanted.difference(&kept).collect();
-    let live: BTreeSet<&str> = kept.intersection(&wanted).map(|(_, name)| name.as_str()).collect();
-    for (kind, name) in fresh.iter().filter(|(_, name)| !live.contains(name.as_str())) {
-        let mut tx = db.write_long().await?;
-        store::lookup::forget(&mut tx, *kind, name).await?;
-        tx.commit().await?;
-    }
+    let wanted = policies.uniques.iter().map(|unique| (unique.kind, unique.name.clone()));
+    Ok(wanted.filter(|unique| !kept.contains(unique)).collect())
+}
+
+async fn enter_fresh(db: &Db, policies: &Policies, fresh: &BTreeSet<(Kind, String)>) -> Result<(), store::Error> {
     let kinds: BTreeSet<Kind> = fresh.iter().map(|(kind, _)| *kind).collect();
     for kind in kinds {
         let mut after = None;
@@ -132,7 +127,25 @@ pub async fn index(db: &Db, policies: &Policies) -> Result<(), store::Error> {
             tx.commit().await?;
         }
     }
-    for (kind, name) in fresh {
+    Ok(())
+}
+
+/// Enters the values of attributes that are to be unique from now on, for good. Tells in the log which values are shared
+/// already: they stay, and nobody else gets them.
+pub async fn index(db: &Db, policies: &Policies) -> Result<(), store::Error> {
+    let kept = store::lookup::kept(&mut db.read().await?).await?;
+    let wanted: BTreeSet<(Kind, String)> =
+        policies.uniques.iter().map(|unique| (unique.kind, unique.name.clone())).collect();
+    for (kind, name) in kept.difference(&wanted) {
+        // Its rows stay for those who were asking with the schemas of before.
+        let mut tx = db.write_long().await?;
+        store::lookup::keep_no_more(&mut tx, *kind, name).await?;
+        tx.commit().await?;
+    }
+    let fresh = fresh(db, policies).await?;
+    enter_fresh(db, policies, &fresh).await?;
+    for (kind, name) in &fresh {
+        tidy(db, policies, *kind, name).await?;
         let mut tx = db.write_long().await?;
         store::lookup::keep(&mut tx, *kind, name).await?;
         tx.commit().await?;
@@ -141,4 +154,24 @@ pub async fn index(db: &Db, policies: &Policies) -> Result<(), store::Error> {
         }
     }
     Ok(())
+}
+
+/// Takes out the values that nobody has any more: they went while nobody kept the rows.
+async fn tidy(db: &Db, policies: &Policies, kind: Kind, name: &str) -> Result<(), store::Error> {
+    let mut after: Option<Lookup> = None;
+    loop {
+        let mut tx = db.write_long().await?;
+        let page = store::lookup::next(&mut tx, kind, name, after.as_ref(), PIECE).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = Some(last.clone());
+        let ids: Vec<EntityId> = page.iter().map(|row| row.entity).collect();
+        let claimed: BTreeSet<Lookup> = store::entity::locked(&mut tx, &ids)
+            .await?
+            .iter()
+            .flat_map(|thing| rows(kind, thing.id, policies.claims_of(thing)))
+            .collect();
+        let stale: Vec<Lookup> = page.into_iter().filter(|row| !claimed.contains(row)).collect();
+        store::lookup::delete(&mut tx, &stale).await?;
+        tx.commit().await?;
+    }
 }

@@ -15,7 +15,7 @@ use super::members::{self, Changes};
 use super::message;
 use super::path::{self, Path};
 use super::resource::{self, Notes};
-use super::schema::{Located, Shape};
+use super::schema::{Attribute, Located, Shape};
 use super::steps::step;
 use crate::model::dialect::{Dialect, Mode};
 use crate::model::document::Document;
@@ -93,9 +93,10 @@ pub fn needs_members(shape: &Shape, operations: &[Operation]) -> bool {
         })
 }
 
-/// Whether a secret attribute is named anywhere: then its value is looked for before the attempt.
+/// Whether the password is named anywhere: then its value is looked for before the attempt.
 pub fn speaks_of(shape: &Shape, operations: &[Operation]) -> bool {
-    let mut names = shape.plain().filter(|attribute| attribute.secret()).map(|secret| secret.name.to_ascii_lowercase());
+    let password = |attribute: &&Attribute| shape.is_password(Located { extension: None, attribute, sub: None });
+    let mut names = shape.plain().filter(password).map(|secret| secret.name.to_ascii_lowercase());
     names.any(|name| {
         let holds = |text: &str| text.to_ascii_lowercase().contains(&name);
         operations.iter().any(|operation| match (&operation.path, &operation.value) {
@@ -245,7 +246,7 @@ impl<'s> Work<'s> {
         if !place.attribute.writable() || place.sub.is_some_and(|sub| !sub.writable()) {
             return Err(read_only(place));
         }
-        if place.secret() {
+        if self.shape.is_password(place) {
             if let (Op::Add | Op::Replace, Some(value)) = (op, value) {
                 self.patched.password = resource::secret(place.attribute, value, &mut self.notes);
             }

@@ -3,6 +3,7 @@
 //!
 //! `read` takes POST and PUT bodies; `value` is what PATCH uses for a single attribute. All faults are listed at once.
 
+mod hidden;
 mod immutable;
 
 use std::collections::HashSet;
@@ -10,12 +11,14 @@ use std::collections::HashSet;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
+pub use hidden::hide;
+use hidden::unshown;
 pub use immutable::all_immutable;
 
 use super::error::Error;
 use super::json::short;
 use super::members::{self, Member};
-use super::schema::{Attribute, Mutability, Shape, Type};
+use super::schema::{Attribute, Located, Mutability, Shape, Type};
 use crate::model::dialect::{Dialect, UnknownAttributes};
 use crate::model::document::Document;
 use crate::model::time::Millis;
@@ -106,7 +109,7 @@ fn top(shape: &Shape, body: &Map<String, Value>, out: &mut Incoming, notes: &mut
                 _ => notes.fault(&extension.id, "expects an object"),
             }
         } else if let Some(attribute) = shape.plain().find(|attribute| attribute.name.eq_ignore_ascii_case(key)) {
-            if attribute.secret() {
+            if shape.is_password(Located { extension: None, attribute, sub: None }) {
                 out.password = secret(attribute, given, notes);
             } else if attribute.writable() {
                 let read = value(attribute, given, &attribute.name, notes);
@@ -245,7 +248,8 @@ pub fn too_many() -> String {
 pub fn text_fault(at: &str, text: &str) -> Option<String> {
     let lines = matches!(at, "addresses.formatted" | "addresses.streetAddress") || at.contains(':');
     if text.chars().any(|c| c < ' ' && c != '\t' && !(lines && matches!(c, '\r' | '\n'))) {
-        return Some("holds a control character; only TAB is allowed".to_owned());
+        let allowed = if lines { "only TAB and line breaks are allowed" } else { "only TAB is allowed" };
+        return Some(format!("holds a control character; {allowed}"));
     }
     if matches!(at, "userName" | "displayName" | "emails.value") && text.chars().nth(SHORT).is_some() {
         return Some(format!("is longer than {SHORT} characters"));
@@ -415,14 +419,18 @@ pub fn replaced(shape: &Shape, current: &Document, incoming: &Document) -> Resul
         let plain = shape.plain().find(|attribute| attribute.name == *name);
         let extension = shape.extensions.iter().find(|extension| extension.id == *name);
         match (plain, extension, old) {
-            (Some(attribute), _, _) if stays(attribute) || name == "active" => {
+            (Some(attribute), _, old) if stays(attribute, old) || name == "active" => {
                 after.entry(name.clone()).or_insert_with(|| old.clone());
             }
-            (Some(_), _, _) => {}
+            (Some(attribute), _, old) => {
+                if let Some(new) = after.get_mut(name) {
+                    unshown(attribute, old, new);
+                }
+            }
             (None, Some(extension), Value::Object(old)) => {
                 let kept: Map<String, Value> = old
                     .iter()
-                    .filter(|(name, _)| extension.attribute(name).is_none_or(stays))
+                    .filter(|(name, old)| extension.attribute(name).is_none_or(|attribute| stays(attribute, old)))
                     .map(|(name, value)| (name.clone(), value.clone()))
                     .collect();
                 if !kept.is_empty()
@@ -430,6 +438,12 @@ pub fn replaced(shape: &Shape, current: &Document, incoming: &Document) -> Resul
                 {
                     for (name, value) in kept {
                         into.entry(name).or_insert(value);
+                    }
+                }
+                for attribute in &extension.attributes {
+                    let new = after.get_mut(name).and_then(|new| new.get_mut(&attribute.name));
+                    if let (Some(old), Some(new)) = (old.get(&attribute.name), new) {
+                        unshown(attribute, old, new);
                     }
                 }
             }
@@ -442,9 +456,13 @@ pub fn replaced(shape: &Shape, current: &Document, incoming: &Document) -> Resul
     Ok(after)
 }
 
-/// What a replacement that is silent of it leaves as it is.
-fn stays(attribute: &Attribute) -> bool {
-    !attribute.writable() || attribute.mutability == Mutability::Immutable
+/// What a replacement that is silent of it leaves as it is. What is never shown cannot be put back by anybody: only readWrite
+/// attributes are cleared by their absence (RFC 7644 section 3.5.1).
+fn stays(attribute: &Attribute, old: &Value) -> bool {
+    !attribute.writable()
+        || attribute.mutability == Mutability::Immutable
+        || attribute.secret()
+        || (!attribute.multi_valued && immutable::has_set_part(attribute, Some(old)).is_some())
 }
 
 /// A replacement that is silent of what only others have said does not speak of it: their values stay. What the client said

@@ -290,6 +290,35 @@ impl Shape {
         place.extension.is_none() && self.relation().is_some_and(|relation| relation.name == place.attribute.name)
     }
 
+    /// Whether it is the password of an account, which is no part of its document.
+    pub fn is_password(&self, place: Located<'_>) -> bool {
+        self.kind == Kind::User
+            && place.extension.is_none()
+            && place.sub.is_none()
+            && place.attribute.secret()
+            && place.attribute.name == "password"
+    }
+
+    /// Attributes of the document that are never shown.
+    pub fn secrets(&self) -> Vec<Located<'_>> {
+        let plain = self.plain().map(|attribute| (None, attribute));
+        let more = self
+            .extensions
+            .iter()
+            .flat_map(|schema| schema.attributes.iter().map(|attribute| (Some(schema.id.as_str()), attribute)));
+        let mut all = Vec::new();
+        for (extension, attribute) in plain.chain(more) {
+            if attribute.secret() {
+                all.push(Located { extension, attribute, sub: None });
+                continue;
+            }
+            let subs = attribute.sub_attributes.iter().filter(|sub| sub.secret());
+            all.extend(subs.map(|sub| Located { extension, attribute, sub: Some(sub) }));
+        }
+        all.retain(|place| !self.is_password(*place));
+        all
+    }
+
     /// Whether the key is the URN of the core schema, under which some clients repeat core attributes.
     pub fn is_core(&self, key: &str) -> bool {
         key.eq_ignore_ascii_case(&self.core.id)

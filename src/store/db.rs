@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, Postgres};
-use sqlx::{Executor as _, SqlSafeStr, Transaction};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, SqlSafeStr, Transaction};
 
 use super::bind::{postgres, sound, sqlite};
 use super::group::Expect;
@@ -26,6 +26,9 @@ use crate::model::time::Millis;
 /// A COMMIT on PostgreSQL that has not answered by then has an unknown outcome (a vanished synchronous standby
 /// makes it hang, and `statement_timeout` does not fire).
 const LONGEST_COMMIT: Duration = Duration::from_secs(30);
+
+/// How long a server may take to answer at all.
+const FIRST_CONNECTION: Duration = Duration::from_secs(10);
 
 /// How often rows that are being locked may turn out to be more than before.
 const MOST_LOCKINGS: usize = 5;
@@ -244,6 +247,11 @@ impl Db {
 
 async fn open_postgres(options: &Options) -> Result<Db, Error> {
     let connect: PgConnectOptions = options.url.parse()?;
+    let connect = connect.application_name("musterd").statement_cache_capacity(256);
+    // The pool would go on trying a server that says no.
+    let first = tokio::time::timeout(FIRST_CONNECTION, connect.connect()).await;
+    let first = first.map_err(|_| sqlx::Error::PoolTimedOut)??;
+    first.close().await?;
     let pool = PgPoolOptions::new()
         .max_connections(options.connections)
         .test_before_acquire(false)
@@ -261,7 +269,7 @@ async fn open_postgres(options: &Options) -> Result<Db, Error> {
                 Ok(())
             })
         })
-        .connect_with(connect.application_name("musterd").statement_cache_capacity(256))
+        .connect_with(connect)
         .await?;
     Ok(Db::Postgres(pool))
 }

@@ -50,6 +50,18 @@ pub async fn next_of_kind(tx: &mut Tx, kind: Kind, after: Option<EntityId>, most
     rows.iter().map(read).collect()
 }
 
+/// As `by_ids`, and nobody changes them until the transaction ends.
+pub async fn locked(tx: &mut Tx, ids: &[EntityId]) -> Result<Vec<Entity>, Error> {
+    let mut found = Vec::with_capacity(ids.len());
+    for ids in ids.chunks(sql::MOST) {
+        let mut text = Text::new(&format!("SELECT {COLUMNS} FROM entity e WHERE e.id IN "));
+        text.list(ids.iter().copied()).push(" ORDER BY e.id");
+        let rows = tx.lock(text.sql, text.values).await?;
+        found.extend(rows.iter().map(read).collect::<Result<Vec<_>, _>>()?);
+    }
+    Ok(found)
+}
+
 pub async fn by_ids(session: &mut impl Session, ids: &[EntityId]) -> Result<Vec<Entity>, Error> {
     let mut found = Vec::with_capacity(ids.len());
     for ids in ids.chunks(sql::MOST) {

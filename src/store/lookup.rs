@@ -90,9 +90,25 @@ pub async fn keep_no_more(tx: &mut Tx, kind: Kind, name: &str) -> Result<(), Err
     tx.execute("DELETE FROM kept_unique WHERE kind = $1 AND name = $2", values![kind, name]).await.map(drop)
 }
 
-/// Forgets what was entered when it was kept before.
-pub async fn forget(tx: &mut Tx, kind: Kind, name: &str) -> Result<(), Error> {
-    tx.execute("DELETE FROM lookup WHERE kind = $1 AND name = $2", values![kind, name]).await.map(drop)
+/// The rows of one name in their order, after one of them.
+pub async fn next(
+    session: &mut impl Session,
+    kind: Kind,
+    name: &str,
+    after: Option<&Lookup>,
+    most: i64,
+) -> Result<Vec<Lookup>, Error> {
+    let mut text = Text::new("SELECT value, entity_id FROM lookup WHERE kind = ");
+    text.bind(kind).push(" AND name = ").bind(name);
+    if let Some(after) = after {
+        text.push(" AND (value, entity_id) > (").bind(&after.value).push(", ").bind(after.entity).push(")");
+    }
+    text.push(" ORDER BY value, entity_id LIMIT ").bind(most);
+    let rows = session.all(text.sql, text.values).await?;
+    let row = |row: &super::value::Row| {
+        Ok(Lookup { kind, name: name.to_owned().into(), value: row.get(0)?, entity: row.parse(1)? })
+    };
+    rows.iter().map(row).collect()
 }
 
 /// Values of an attribute that more than one thing of a realm has: at most so many, with one of those that have it.

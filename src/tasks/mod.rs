@@ -8,6 +8,7 @@ pub mod housekeeping;
 pub mod leader;
 pub mod notify;
 pub mod poll;
+pub mod turns;
 pub use crate::config::schedule;
 
 use std::fmt::Display;
@@ -25,6 +26,7 @@ use crate::store::Db;
 use crate::store::lease::Lease;
 use crate::store::token_memory::Memory;
 use crate::telemetry::{self, Board, Fare};
+use turns::Turns;
 
 /// What every task works with. Cheap to clone.
 #[derive(Clone)]
@@ -42,7 +44,9 @@ pub struct World {
     pub stop: CancellationToken,
     pub leader: Leader,
     /// Which sources this process is reading.
-    pub polling: poll::Polling,
+    pub polling: Turns,
+    /// Which webhooks it is telling something.
+    pub telling: Turns,
 }
 
 impl World {

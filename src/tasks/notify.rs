@@ -31,8 +31,18 @@ pub async fn run(world: World) -> Result<(), Error> {
     fold(&world).await?;
     forget(&world, &config.events).await?;
     count(&world).await?;
-    let told = config.webhooks.iter().map(|(name, webhook)| tell(&world, &config, name, webhook));
-    futures_util::future::join_all(told).await.into_iter().collect()
+    for name in config.webhooks.keys() {
+        // One that is slow holds up nobody else.
+        let Some(turn) = world.telling.take(name) else { continue };
+        let (world, name) = (world.clone(), name.clone());
+        tokio::spawn(async move {
+            if let Err(error) = tell(&world, &name).await {
+                tracing::warn!(webhook = name, %error, "a webhook could not be told");
+            }
+            drop(turn);
+        });
+    }
+    Ok(())
 }
 
 async fn fold(world: &World) -> Result<(), Error> {
@@ -64,19 +74,16 @@ fn millis(span: std::time::Duration) -> i64 {
 }
 
 /// All that one webhook is to be told now. One that is not reached is left alone until its time comes.
-async fn tell(world: &World, config: &Config, name: &str, webhook: &Webhook) -> Result<(), Error> {
-    let due = async || {
-        let now = world.clock.now();
-        let before = |span| now.plus(-millis(span));
-        let due = Due { now, quiet: before(config.events.quiet), longest: before(config.events.longest) };
-        rows::due(&mut world.db.read().await?, name, &webhook.topics, due, PAGE).await
-    };
-    let mut events = due().await?;
-    if events.is_empty() {
-        return Ok(());
-    }
-    let receiver = Receiver::new(webhook);
-    while !events.is_empty() {
+async fn tell(world: &World, name: &str) -> Result<(), Error> {
+    loop {
+        // As it is now: a reload may have taken it away.
+        let config = world.config();
+        let Some(webhook) = config.webhooks.get(name) else { return Ok(()) };
+        let events = due(world, &config, name, webhook).await?;
+        if events.is_empty() {
+            return Ok(());
+        }
+        let receiver = Receiver::new(webhook);
         for (event, attempts) in events {
             if world.stop.is_cancelled() {
                 return Ok(());
@@ -86,7 +93,10 @@ async fn tell(world: &World, config: &Config, name: &str, webhook: &Webhook) -> 
                 continue;
             }
             let answer = match &receiver {
-                Ok(receiver) => receiver.tell(&event, world.clock.now()).await,
+                Ok(receiver) => tokio::select! {
+                    answer = receiver.tell(&event, world.clock.now()) => answer,
+                    () = world.stop.cancelled() => Err(Trouble::Unreachable("interrupted by the end of musterd".to_owned())),
+                },
                 Err(reason) => Err(Trouble::Unreachable(reason.clone())),
             };
             note(&world.db, &world.clock, &event, name, attempts, &answer).await?;
@@ -94,9 +104,14 @@ async fn tell(world: &World, config: &Config, name: &str, webhook: &Webhook) -> 
                 return Ok(());
             }
         }
-        events = due().await?;
     }
-    Ok(())
+}
+
+async fn due(world: &World, config: &Config, name: &str, webhook: &Webhook) -> Result<Vec<(Event, i64)>, Error> {
+    let now = world.clock.now();
+    let before = |span| now.plus(-millis(span));
+    let due = Due { now, quiet: before(config.events.quiet), longest: before(config.events.longest) };
+    rows::due(&mut world.db.read().await?, name, &webhook.topics, due, PAGE).await
 }
 
 async fn claim(world: &World, event: &Event, webhook: &str, lease: Millis) -> Result<bool, Error> {

@@ -2,8 +2,7 @@
 //! engine plan or apply them. On a schedule (`due`) and on demand (`poll`) it is the same code. One source is never polled
 //! twice at once. Nothing here decides what a record means. Start at `poll`.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
@@ -37,29 +36,6 @@ pub enum Error {
     Store(#[from] store::Error),
     #[error(transparent)]
     Engine(#[from] reconcile::Error),
-}
-
-/// Which sources are being polled by this process. Clones share it.
-#[derive(Debug, Clone, Default)]
-pub struct Polling(Arc<Mutex<BTreeSet<String>>>);
-
-/// A source's turn; it ends when this is dropped.
-struct Turn {
-    polling: Polling,
-    source: String,
-}
-
-impl Polling {
-    fn take(&self, source: &str) -> Option<Turn> {
-        let fresh = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(source.to_owned());
-        fresh.then(|| Turn { polling: self.clone(), source: source.to_owned() })
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.polling.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.source);
-    }
 }
 
 /// A source that can be read: its mappings are compiled.
@@ -187,14 +163,5 @@ mod tests {
         assert!(is_due(&hourly, Some(at("2026-11-19T03:00:01Z")), now));
         assert!(!is_due(&hourly, Some(at("2026-11-21T22:00:00Z")), now));
         assert!(is_due(&hourly, Some(at("2026-11-21T21:59:59Z")), now));
-    }
-
-    #[test]
-    fn a_source_is_polled_once_at_a_time() {
-        let polling = Polling::default();
-        let turn = polling.take("hq").unwrap();
-        assert!(polling.clone().take("hq").is_none() && polling.take("other").is_some());
-        drop(turn);
-        assert!(polling.take("hq").is_some());
     }
 }

@@ -283,3 +283,43 @@ async fn r37_r49_the_operator_and_pushed_records_raise_it_too_and_an_exchange_th
     })
     .await;
 }
+
+/// Takes a call and never answers.
+async fn hang(port: u16) -> JoinHandle<()> {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            held.push(stream);
+        }
+    })
+}
+
+#[tokio::test]
+async fn r37_an_exchange_that_hangs_holds_up_no_other_and_no_end() {
+    let (good, bad) = (free_port(), free_port());
+    let (exchange, hanging) = (Exchange::open(good).await, hang(bad).await);
+    let hook = |name: &str, port: u16| {
+        format!(
+            "[webhooks.{name}]\nurl = \"http://127.0.0.1:{port}/hook\"\nsecret = \"whsec_{SECRET}\"\ntimeout = \"60s\"\n"
+        )
+    };
+    let config = format!(
+        "[events]\nquiet = \"100ms\"\n{}{}[sources.idp]\nkind = \"scim\"\nrealm = \"agent\"\n",
+        hook("a", bad),
+        hook("b", good)
+    );
+    let mut daemon = Daemon::builder(Which::Sqlite).config(&config).start().await;
+    let scim = daemon.http.with_token(daemon.token(&["--source", "idp", "--scope", "scim"]));
+    let api = daemon.http.with_token(daemon.token(&["--scope", "events"]));
+    for (number, pbx) in ["North", "South", "West"].into_iter().enumerate() {
+        let login = format!("{pbx}@example.com");
+        scim.post("/scim/v2/Users", &agent(&login, pbx)).await.expect(201);
+        event(&api, pbx, 1).await;
+        exchange.until(number + 1, &daemon).await;
+    }
+    let start = Instant::now();
+    assert!(daemon.process().stop().is_some_and(|status| status.success()));
+    assert!(start.elapsed() < Duration::from_secs(8), "{}", daemon.log());
+    hanging.abort();
+}

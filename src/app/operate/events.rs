@@ -1,6 +1,6 @@
 //! `events list` and `events acknowledge`.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{ACTOR, Exit, Failure, Reply};
 use crate::store::event::{self as rows, Closing};
@@ -10,13 +10,16 @@ use crate::tasks::World;
 const MOST_ROWS: i64 = 1000;
 
 pub async fn list(world: &World, acknowledged: bool) -> Result<Reply, Failure> {
-    let found = rows::list(&mut world.db.read().await?, !acknowledged, None, MOST_ROWS).await?;
+    let mut found = rows::list(&mut world.db.read().await?, !acknowledged, None, MOST_ROWS + 1).await?;
+    let more = found.len() as i64 > MOST_ROWS;
+    found.truncate(MOST_ROWS as usize);
     let one = |(event, deliveries)| {
         let mut all = super::shown(&event)?;
         all["deliveries"] = super::shown(&deliveries)?;
         Ok(all)
     };
-    Ok(Reply::fine(found.into_iter().map(one).collect::<Result<Value, Failure>>()?))
+    let items = found.into_iter().map(one).collect::<Result<Value, Failure>>()?;
+    Ok(Reply::fine(json!({"items": items, "more": more})))
 }
 
 pub async fn acknowledge(world: &World, id: &str, changes: Option<i64>) -> Result<Reply, Failure> {

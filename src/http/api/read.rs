@@ -20,6 +20,7 @@ use crate::http::token::Scope;
 use crate::model::id::EntityId;
 use crate::model::kind::{Kind, Realm, Rel};
 use crate::model::time::Millis;
+use crate::scim::resource;
 use crate::store::licence as licences;
 use crate::store::listing::{self, Listed};
 use crate::store::{Session, names};
@@ -33,7 +34,7 @@ pub fn routes() -> Router<App> {
         let one = async move |State(app): State<App>, caller: Caller, Id(id): Id| {
             caller.require(Scope::ApiRead)?;
             unbound(&caller)?;
-            shown(&mut app.db.read().await?, kind, id).await.map(Json)
+            shown(&app, &mut app.db.read().await?, kind, id).await.map(Json)
         };
         (get(list), get(one))
     };
@@ -166,7 +167,7 @@ pub async fn list(app: &App, caller: &Caller, kind: Kind, wanted: Wanted) -> Res
         ids.truncate(limit);
         let mut items = listing::by_ids(&mut session, kind, &ids).await?;
         items.retain(|item| wanted.realm.is_none_or(|realm| realm.as_str() == item.realm));
-        return Ok(Json(Page { items: items.into_iter().map(Item::from).collect(), next: None }));
+        return Ok(Json(Page { items: self::items(app, kind, items), next: None }));
     }
     let after = wanted.cursor.as_deref().map(cursor_of).transpose()?;
     let realm = wanted.realm.map(Realm::as_str);
@@ -175,7 +176,28 @@ pub async fn list(app: &App, caller: &Caller, kind: Kind, wanted: Wanted) -> Res
     let more = rows.len() > limit;
     rows.truncate(limit);
     let next = rows.last().filter(|_| more).map(|last| URL_SAFE_NO_PAD.encode(format!("{}.{}", last.realm, last.id)));
-    Ok(Json(Page { items: rows.into_iter().map(Item::from).collect(), next }))
+    Ok(Json(Page { items: items(app, kind, rows), next }))
+}
+
+/// As they are shown: without what their schemas never show.
+fn items(app: &App, kind: Kind, listed: Vec<Listed>) -> Vec<Item> {
+    let schemas = app.schemas();
+    let registries = [None, Some(Realm::Agent), Some(Realm::Client)].map(|realm| (realm, schemas.of_realm(realm)));
+    let secrets: Vec<_> = registries
+        .iter()
+        .filter_map(|(realm, registry)| Some((realm.map_or("", Realm::as_str), registry.of(kind)?.secrets())))
+        .filter(|(_, secrets)| !secrets.is_empty())
+        .collect();
+    let hidden = |mut listed: Listed| {
+        if let Some((_, secrets)) = secrets.iter().find(|(realm, _)| *realm == listed.realm)
+            && let Ok(mut document) = serde_json::from_str(&listed.doc)
+        {
+            resource::hide(secrets, &mut document);
+            listed.doc = Value::Object(document).to_string();
+        }
+        Item::from(listed)
+    };
+    listed.into_iter().map(hidden).collect()
 }
 
 /// What has the login, number or e-mail that was asked for; `None` when none was.
@@ -200,9 +222,9 @@ async fn named(session: &mut impl Session, kind: Kind, wanted: &Wanted) -> Resul
 }
 
 /// One thing with its relations, and for people their licence.
-pub async fn shown(session: &mut impl Session, kind: Kind, id: EntityId) -> Result<Item, Problem> {
+pub async fn shown(app: &App, session: &mut impl Session, kind: Kind, id: EntityId) -> Result<Item, Problem> {
     let found = listing::by_ids(session, kind, &[id]).await?.pop().ok_or_else(Problem::not_found)?;
-    let mut item = Item::from(found);
+    let mut item = items(app, kind, vec![found]).pop().ok_or_else(Problem::not_found)?;
     let rels: &[Rel] = match kind {
         Kind::User => &[Rel::Pairing, Rel::BelongsTo, Rel::Manager],
         Kind::Contact => &[Rel::WorksFor, Rel::MergedInto],

@@ -54,7 +54,7 @@ async fn list(
 async fn one(State(app): State<App>, caller: Caller, Id(id): Id) -> Result<Json<Item>, Problem> {
     caller.require(Scope::ApiRead)?;
     unbound(&caller)?;
-    read::shown(&mut app.db.read().await?, Kind::User, id).await.map(Json)
+    read::shown(&app, &mut app.db.read().await?, Kind::User, id).await.map(Json)
 }
 
 #[derive(Deserialize, Clone)]
@@ -101,7 +101,7 @@ async fn create(State(app): State<App>, caller: Caller, Body(new): Body<New>) ->
             desired.relations = relations;
             let asked = apply(&app, &caller, &policy, &mut tx, desired).await?;
             refuse_licence(&mut tx, asked, true).await?;
-            let item = read::shown(&mut tx, Kind::User, id).await?;
+            let item = read::shown(&app, &mut tx, Kind::User, id).await?;
             tx.commit().await?;
             Ok(item)
         })
@@ -148,7 +148,7 @@ async fn change(
             if let Some(blocked) = change.blocked {
                 reconcile::block(&mut tx, &app.context(caller.actor()), &policy, id, blocked).await?;
             }
-            let item = read::shown(&mut tx, Kind::User, id).await?;
+            let item = read::shown(&app, &mut tx, Kind::User, id).await?;
             tx.commit().await?;
             Ok(item)
         })
@@ -220,7 +220,7 @@ async fn repair(app: &App, caller: &Caller, user: &str, contact: &str, add: bool
                 let detail = "other sources assert this pairing";
                 return Err(Problem::conflict("overruled", detail).with("owners", owners).into());
             }
-            let item = read::shown(&mut tx, Kind::User, user).await?;
+            let item = read::shown(&app, &mut tx, Kind::User, user).await?;
             tx.commit().await?;
             Ok(item)
         })

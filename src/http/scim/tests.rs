@@ -5,6 +5,7 @@ mod bulk;
 mod crm;
 mod edge;
 mod groups;
+mod hidden;
 mod isolation;
 mod lists;
 mod password;

@@ -14,6 +14,10 @@ fn immutable(attribute: &Attribute, old: Option<&Value>, new: Option<&Value>, at
     if attribute.sub_attributes.iter().all(|sub| sub.mutability != Mutability::Immutable) {
         return Ok(());
     }
+    // Who may not change a part may not take it away with the whole and bring another.
+    if let (None, false, Some(part)) = (new, attribute.multi_valued, has_set_part(attribute, old)) {
+        return Err(Error::Mutability(format!("`{at}.{}` cannot be changed once it is set", part.name)));
+    }
     // An element is the one that it was by its `value`, or the only one of an attribute that has one.
     for old in elements(old) {
         let same = |new: &&Map<String, Value>| !attribute.multi_valued || new.get("value") == old.get("value");
@@ -23,6 +27,14 @@ fn immutable(attribute: &Attribute, old: Option<&Value>, new: Option<&Value>, at
         }
     }
     Ok(())
+}
+
+/// An immutable part that is set.
+pub(super) fn has_set_part<'a>(attribute: &'a Attribute, value: Option<&Value>) -> Option<&'a Attribute> {
+    let set = |part: &&Attribute| {
+        part.mutability == Mutability::Immutable && value.and_then(|value| value.get(&part.name)).is_some()
+    };
+    attribute.sub_attributes.iter().find(set)
 }
 
 fn elements(value: Option<&Value>) -> Vec<&Map<String, Value>> {

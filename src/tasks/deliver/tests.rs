@@ -48,6 +48,7 @@ async fn desk(db: Db, script: Option<Script>) -> Desk {
         stop: CancellationToken::new(),
         leader: Leader::Alone,
         polling: Default::default(),
+        telling: Default::default(),
     };
     Desk { world, catcher, _folder: folder, _config: sender }
 }

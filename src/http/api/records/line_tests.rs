@@ -154,6 +154,23 @@ fn a4_a_name_that_no_schema_knows_is_refused_with_what_is_near() {
 }
 
 /// Knows one digest.
+#[test]
+fn r37_a_path_written_as_one_name_is_told_how_it_is_written() {
+    let agent = "urn:musterd:params:scim:schemas:extension:agent:2.0:User";
+    let told = |attributes: Value| match read(json!({"kind": "user", "key": "u", "attributes": attributes})) {
+        Parsed::Faulty(Record::Bad { .. }, faults) => {
+            faults.into_iter().map(|fault| fault.allowed).collect::<Vec<_>>().join("; ")
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(told(json!({"name.givenName": "g"})), r#"nested: {"name": {"givenName": …}}"#);
+    assert_eq!(told(json!({format!("{agent}:pbx"): "A"})), format!(r#"nested: {{"{agent}": {{"pbx": …}}}}"#));
+    assert_eq!(told(json!({"agent.pbx": "A"})), format!(r#"nested: {{"{agent}": {{"pbx": …}}}}"#));
+    assert!(told(json!({"pbx": "A"})).contains(&format!(r#"did you mean {{"{agent}": {{"pbx": …}}}}?"#)));
+    let nested = desired(json!({"kind": "user", "key": "u", "attributes": {agent: {"pbx": "A"}}}));
+    assert_eq!(nested.attributes[agent]["pbx"], "A");
+}
+
 struct Once(Digest);
 
 impl Known for Once {

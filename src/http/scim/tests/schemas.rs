@@ -148,13 +148,16 @@ async fn a2_what_a_file_says_is_unique_is_kept_so() {
     both(|db| async move {
         let desk = Desk::new(db).await;
         let folder = tempfile::tempdir().unwrap();
-        let take = async |uniqueness: &str| {
+        let config = format!("{CONFIG}[scim]\nschemas = '{}'\n", folder.path().display());
+        let write = |uniqueness: &str| {
             let file = json!({"id": SITE, "name": "Site", "extends": ["User"], "attributes": [
                 {"name": "badge", "type": "string", "caseExact": true, "uniqueness": uniqueness},
                 {"name": "keys", "type": "complex", "multiValued": true, "subAttributes": [
                     {"name": "value", "type": "string", "uniqueness": uniqueness}]}]});
             std::fs::write(folder.path().join("site.json"), file.to_string()).unwrap();
-            let config = format!("{CONFIG}[scim]\nschemas = '{}'\n", folder.path().display());
+        };
+        let take = async |uniqueness: &str| {
+            write(uniqueness);
             desk.app.swap_config(Config::parse(&config).unwrap());
             desk.app.keep_uniques().await.unwrap();
         };
@@ -209,6 +212,22 @@ async fn a2_what_a_file_says_is_unique_is_kept_so() {
         let mut told: Vec<u16> = at_once.await.into_iter().map(|status| status.as_u16()).collect();
         told.sort_unstable();
         assert_eq!(told, [vec![201], vec![409; 9]].concat());
+
+        // What is prepared is what is taken, whatever becomes of the file meanwhile.
+        take("none").await;
+        let ready = desk.app.ready(Config::parse(&config).unwrap());
+        write("global");
+        desk.app.prepare(&ready).await.unwrap();
+        desk.app.swap(ready);
+        assert_eq!(post("x1", "B11").await.status, StatusCode::CREATED);
+        assert_eq!(post("x2", "B11").await.status, StatusCode::CREATED, "the schemas of before the file changed");
+        let ready = desk.app.ready(Config::parse(&config).unwrap());
+        write("none");
+        desk.app.prepare(&ready).await.unwrap();
+        desk.app.swap(ready);
+        assert_eq!(post("x3", "B11").await.status, StatusCode::CONFLICT);
+        assert_eq!(post("x4", "B12").await.status, StatusCode::CREATED);
+        assert_eq!(post("x5", "B12").await.status, StatusCode::CONFLICT);
 
         take("none").await;
         assert_eq!(post("seven", "B10").await.status, StatusCode::CREATED, "the file does not ask for it any more");
@@ -303,6 +322,7 @@ async fn r38_what_a_file_says_of_its_attributes_and_their_parts_holds() {
         assert_eq!(patch("replace", "box.w", json!(2)).await, ok);
         assert_eq!(patch("replace", "box.imm", json!("2")).await, refused("mutability"));
         assert_eq!(patch("replace", "box", json!({"imm": "2", "w": 1})).await, refused("mutability"));
+        assert_eq!(patch("remove", "box", json!(null)).await, refused("mutability"), "it would come back as another");
         assert_eq!(patch("add", "cars", json!([{"value": "V1", "vin": "1"}, {"value": "V2"}])).await, ok);
         assert_eq!(patch("add", "cars[value eq \"V2\"].vin", json!("2")).await, ok);
         assert_eq!(patch("replace", "cars[value eq \"V1\"].vin", json!("9")).await, refused("mutability"));

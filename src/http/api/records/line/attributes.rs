@@ -24,6 +24,7 @@ pub(super) fn check(words: &Vocabulary, kind: Kind, attributes: &Map<String, Val
                     look.word(&format!("{name}:{part}"), value);
                 }
             }
+            _ if look.is_flat(name) => look.fault(&at, format!("nested: {}", nested(&long(name)))),
             value => look.word(name, value),
         }
     }
@@ -44,6 +45,12 @@ impl Look<'_> {
         }
     }
 
+    /// The path of something known, written as one name: nobody would find it there.
+    fn is_flat(&self, name: &str) -> bool {
+        (name.contains('.') || name.starts_with("urn:"))
+            && matches!(self.words.look_up(self.kind, name), Known::Word(_))
+    }
+
     /// `name`: as `model::document::shown` writes the path.
     fn word(&mut self, name: &str, value: &Value) {
         match self.words.look_up(self.kind, name) {
@@ -53,7 +60,11 @@ impl Look<'_> {
             Known::Word(sort) => self.value(name, sort, value),
             Known::Own(sort) => sort.into_iter().for_each(|sort| self.value(name, sort, value)),
             Known::Unknown => {
-                let near = self.words.near(self.kind, name).map(|near| format!(" (did you mean {}?)", long(near)));
+                let shown = |near: String| {
+                    let inside = near.starts_with("urn:") && !name.starts_with("urn:");
+                    format!(" (did you mean {}?)", if inside { nested(&near) } else { near })
+                };
+                let near = self.words.near(self.kind, name).map(long).map(shown);
                 let kind = self.kind;
                 let allowed = format!("nothing: a {kind} has no such attribute{}", near.unwrap_or_default());
                 self.fault(&format!("attributes.{name}"), allowed);
@@ -110,4 +121,18 @@ impl Look<'_> {
             _ => self.fault(at, "a list of objects: [{\"value\": \"…\", \"type\": \"work\"}]"),
         }
     }
+}
+
+/// A path as JSON: `name.givenName` is `{"name": {"givenName": …}}`.
+fn nested(path: &str) -> String {
+    let (urn, rest) = match path.rsplit_once(':') {
+        Some((urn, rest)) if path.starts_with("urn:") => (Some(urn), rest),
+        _ => (None, path),
+    };
+    let parts: Vec<&str> = urn.into_iter().chain(rest.split('.')).collect();
+    if parts.len() == 1 {
+        return path.to_owned();
+    }
+    let open: String = parts.iter().map(|part| format!("{{\"{part}\": ")).collect();
+    format!("{open}…{}", "}".repeat(parts.len()))
 }
