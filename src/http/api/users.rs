@@ -220,7 +220,7 @@ async fn repair(app: &App, caller: &Caller, user: &str, contact: &str, add: bool
                 let detail = "other sources assert this pairing";
                 return Err(Problem::conflict("overruled", detail).with("owners", owners).into());
             }
-            let item = read::shown(&app, &mut tx, Kind::User, user).await?;
+            let item = read::shown(app, &mut tx, Kind::User, user).await?;
             tx.commit().await?;
             Ok(item)
         })

@@ -133,6 +133,5 @@ fn nested(path: &str) -> String {
     if parts.len() == 1 {
         return path.to_owned();
     }
-    let open: String = parts.iter().map(|part| format!("{{\"{part}\": ")).collect();
-    format!("{open}…{}", "}".repeat(parts.len()))
+    format!("{{\"{}\": …{}", parts.join("\": {\""), "}".repeat(parts.len()))
 }
