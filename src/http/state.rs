@@ -244,7 +244,7 @@ fn schemas(config: &Config) -> Option<Registries> {
 fn context(clock: &Clock, config: &Config, schemas: &Registries) -> Context {
     let policies = Policies::new(config.policies().map(|policy| SourcePolicy::clone(policy)));
     let policies = policies.with_profiles(config.profiles.clone()).with_catalogue(config.catalogue.clone());
-    let policies = policies.with_uniques(schemas.uniques());
+    let policies = policies.with_uniques(schemas.uniques()).with_hidden(schemas.hidden());
     Context::new(clock.clone(), Arc::new(policies), "musterd")
 }
 

@@ -9,6 +9,7 @@ pub mod document;
 pub mod entity;
 pub mod event;
 pub mod fold;
+pub mod hidden;
 pub mod id;
 pub mod invitation;
 pub mod kind;

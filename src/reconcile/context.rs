@@ -9,8 +9,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::clock::Clock;
 use crate::model::catalogue::Catalogue;
+use crate::model::change::Change;
 use crate::model::document::Document;
 use crate::model::entity::{Assertion, Entity, State};
+use crate::model::hidden::{self, Hidden};
 use crate::model::id::RunId;
 use crate::model::kind::Kind;
 use crate::model::profile::Profiles;
@@ -84,6 +86,8 @@ pub struct Policies {
     pub catalogue: Arc<Catalogue>,
     /// Attributes of the operator's schemas whose values are kept unique.
     pub uniques: Arc<[Unique]>,
+    /// And those that are never shown.
+    pub hidden: Arc<[Hidden]>,
 }
 
 impl Policies {
@@ -108,6 +112,19 @@ impl Policies {
     pub fn with_uniques(mut self, uniques: Vec<Unique>) -> Policies {
         self.uniques = uniques.into();
         self
+    }
+
+    #[must_use]
+    pub fn with_hidden(mut self, hidden: Vec<Hidden>) -> Policies {
+        self.hidden = hidden.into();
+        self
+    }
+
+    /// As a change is shown.
+    pub fn mask(&self, change: &mut Change) {
+        for document in [&mut change.before, &mut change.after] {
+            hidden::mask(&self.hidden, change.kind, document);
+        }
     }
 
     /// The values of a document of which there may be one.

@@ -124,6 +124,7 @@ async fn walk(
         Mode::Plan => {
             let mut tally = std::mem::take(&mut read.tally);
             let digest = surveyed.tally.digest();
+            surveyed.changes.iter_mut().for_each(|change| cx.policies.mask(change));
             for (name, count) in &surveyed.tally.counts {
                 tally.add(name, *count);
             }

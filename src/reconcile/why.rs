@@ -11,6 +11,7 @@ use super::{Context, Error};
 use crate::model::change::Entry;
 use crate::model::document::{self, Document};
 use crate::model::entity::{Assertion, Entity};
+use crate::model::hidden;
 use crate::model::id::{EntityId, RunId};
 use crate::model::time::Millis;
 use crate::store::{self, Session};
@@ -54,7 +55,15 @@ pub async fn why(
         holds.retain(|assertion| !assertion.ended);
     }
     holds.sort_by(|a, b| (cx.policies.rank(&a.source), &a.key).cmp(&(cx.policies.rank(&b.source), &b.key)));
-    let history = store::journal::newest_of_entity(session, id, HISTORY).await?;
+    let mut history = store::journal::newest_of_entity(session, id, HISTORY).await?;
+    let (mut entity, places) = (entity, &cx.policies.hidden);
+    if !places.is_empty() {
+        hidden::mask(places, entity.kind, &mut entity.doc);
+        holds.iter_mut().filter_map(|hold| hold.doc.as_mut()).for_each(|doc| hidden::mask(places, entity.kind, doc));
+        for entry in &mut history {
+            cx.policies.mask(&mut entry.change);
+        }
+    }
     Ok(Some(explain(&entity, &holds, &history, attribute)))
 }
 

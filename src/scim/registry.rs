@@ -16,6 +16,7 @@ use super::schema::{Attribute, Schema, Shape, Type, Uniqueness};
 
 use crate::model::dialect::Types;
 use crate::model::entity::urn;
+use crate::model::hidden::Hidden;
 use crate::model::kind::{Kind, Realm};
 use crate::model::unique::Unique;
 use crate::model::vocabulary::Vocabulary;
@@ -268,6 +269,15 @@ impl Registries {
     pub fn uniques(&self) -> Vec<Unique> {
         let shapes = &self.logins_change.get(None, Types::All).shapes;
         let mut all: Vec<Unique> = shapes.iter().flat_map(uniques).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// Attributes that are never shown.
+    pub fn hidden(&self) -> Vec<Hidden> {
+        let shapes = &self.logins_change.get(None, Types::All).shapes;
+        let mut all: Vec<Hidden> = shapes.iter().flat_map(Shape::hidden).collect();
         all.sort();
         all.dedup();
         all

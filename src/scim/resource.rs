@@ -11,7 +11,6 @@ use std::collections::HashSet;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-pub use hidden::hide;
 use hidden::unshown;
 pub use immutable::all_immutable;
 

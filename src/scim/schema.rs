@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::model::entity::urn;
+use crate::model::hidden::Hidden;
 use crate::model::kind::{Kind, Rel};
 
 /// Names that older clients use for schemas of today.
@@ -300,7 +301,7 @@ impl Shape {
     }
 
     /// Attributes of the document that are never shown.
-    pub fn secrets(&self) -> Vec<Located<'_>> {
+    pub fn hidden(&self) -> Vec<Hidden> {
         let plain = self.plain().map(|attribute| (None, attribute));
         let more = self
             .extensions
@@ -316,7 +317,13 @@ impl Shape {
             all.extend(subs.map(|sub| Located { extension, attribute, sub: Some(sub) }));
         }
         all.retain(|place| !self.is_password(*place));
-        all
+        let hidden = |place: Located<'_>| Hidden {
+            kind: self.kind,
+            extension: place.extension.map(str::to_owned),
+            attribute: place.attribute.name.clone(),
+            sub: place.sub.map(|sub| sub.name.clone()),
+        };
+        all.into_iter().map(hidden).collect()
     }
 
     /// Whether the key is the URN of the core schema, under which some clients repeat core attributes.

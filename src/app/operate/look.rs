@@ -47,7 +47,11 @@ pub async fn one(world: &World, id: &str) -> Result<Reply, Failure> {
         return Ok(nothing(format!("there is no run {id}")));
     };
     let run = reconcile::told(&mut read, world.clock.now(), vec![run]).await?.remove(0);
-    let entries = journal::of_run(&mut read, id, 0, MOST_CHANGES).await?;
+    let mut entries = journal::of_run(&mut read, id, 0, MOST_CHANGES).await?;
+    let policies = world.context(super::ACTOR).policies;
+    for entry in &mut entries {
+        policies.mask(&mut entry.change);
+    }
     let waiting = if run.state == RunState::Held { held(&mut read, id).await? } else { Vec::new() };
     Ok(Reply::fine(json!({"run": shown(&run)?, "changes": shown(&entries)?, "waiting": waiting})))
 }

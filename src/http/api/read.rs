@@ -17,10 +17,10 @@ use crate::http::auth::Caller;
 use crate::http::error::Problem;
 use crate::http::state::App;
 use crate::http::token::Scope;
+use crate::model::hidden;
 use crate::model::id::EntityId;
 use crate::model::kind::{Kind, Realm, Rel};
 use crate::model::time::Millis;
-use crate::scim::resource;
 use crate::store::licence as licences;
 use crate::store::listing::{self, Listed};
 use crate::store::{Session, names};
@@ -181,18 +181,11 @@ pub async fn list(app: &App, caller: &Caller, kind: Kind, wanted: Wanted) -> Res
 
 /// As they are shown: without what their schemas never show.
 fn items(app: &App, kind: Kind, listed: Vec<Listed>) -> Vec<Item> {
-    let schemas = app.schemas();
-    let registries = [None, Some(Realm::Agent), Some(Realm::Client)].map(|realm| (realm, schemas.of_realm(realm)));
-    let secrets: Vec<_> = registries
-        .iter()
-        .filter_map(|(realm, registry)| Some((realm.map_or("", Realm::as_str), registry.of(kind)?.secrets())))
-        .filter(|(_, secrets)| !secrets.is_empty())
-        .collect();
+    let places = app.context("").policies.hidden.clone();
+    let any = places.iter().any(|place| place.kind == kind);
     let hidden = |mut listed: Listed| {
-        if let Some((_, secrets)) = secrets.iter().find(|(realm, _)| *realm == listed.realm)
-            && let Ok(mut document) = serde_json::from_str(&listed.doc)
-        {
-            resource::hide(secrets, &mut document);
+        if any && let Ok(mut document) = serde_json::from_str(&listed.doc) {
+            hidden::remove(&places, kind, &mut document);
             listed.doc = Value::Object(document).to_string();
         }
         Item::from(listed)

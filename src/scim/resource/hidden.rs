@@ -1,10 +1,9 @@
-//! What is never shown (RFC 7643 section 7, `writeOnly` and `returned: never`) and is no password: it is kept in the document,
-//! stays through a replacement that cannot bring it along, and is taken out before anybody sees it.
+//! What is never shown (RFC 7643 section 7, `writeOnly` and `returned: never`) and is no password: it stays through a
+//! replacement that cannot bring it along.
 
 use serde_json::{Map, Value};
 
-use crate::model::document::Document;
-use crate::scim::schema::{Attribute, Located};
+use crate::scim::schema::Attribute;
 
 /// Keeps such parts of a complex attribute: of the only one, and of elements with the same `value`.
 pub(super) fn unshown(attribute: &Attribute, old: &Value, new: &mut Value) {
@@ -31,27 +30,5 @@ pub(super) fn unshown(attribute: &Attribute, old: &Value, new: &mut Value) {
             }
         }
         _ => {}
-    }
-}
-
-/// Takes out what is never shown; `secrets` are the shape's.
-pub fn hide(secrets: &[Located<'_>], document: &mut Document) {
-    for place in secrets {
-        let attributes = match place.extension {
-            Some(urn) => document.get_mut(urn).and_then(Value::as_object_mut),
-            None => Some(&mut *document),
-        };
-        let Some(attributes) = attributes else { continue };
-        let Some(sub) = place.sub else {
-            attributes.remove(&place.attribute.name);
-            continue;
-        };
-        match attributes.get_mut(&place.attribute.name) {
-            Some(Value::Object(one)) => drop(one.remove(&sub.name)),
-            Some(Value::Array(all)) => {
-                all.iter_mut().filter_map(Value::as_object_mut).for_each(|one| drop(one.remove(&sub.name)));
-            }
-            _ => {}
-        }
     }
 }

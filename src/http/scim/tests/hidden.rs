@@ -9,6 +9,7 @@ use tower::ServiceExt as _;
 use super::{CONFIG, Desk, user};
 use crate::config::Config;
 use crate::model::id::EntityId;
+use crate::reconcile;
 use crate::store::testing::both;
 use crate::store::{credential, entity};
 
@@ -88,6 +89,11 @@ async fn r38_what_is_written_only_is_written_by_every_verb_and_shown_by_none() {
             let text = String::from_utf8(bytes.to_vec()).unwrap();
             assert!(text.contains("floor") && !text.contains("pin") && !text.contains("bs2"), "{text}");
         }
+
+        let cx = desk.app.context("test");
+        let why = reconcile::why(&mut desk.app.db.read().await.unwrap(), &cx, id.parse().unwrap(), Some(SITE)).await;
+        let told = serde_json::to_string(&why.unwrap().unwrap()).unwrap();
+        assert!(told.contains("pin") && told.contains("***") && !told.contains("p4"), "{told}");
 
         patch(json!([{"op": "remove", "path": format!("{SITE}:pin")}])).await;
         assert_eq!(stored(&desk, &id).await.get("pin"), None);
