@@ -60,6 +60,9 @@ fn report(answer: &Value) {
         let what = text(&stop["what"]);
         println!("guard: {what}: {} of {} would go, the limit is {}", stop["losses"], stop["held"], stop["limit"]);
     }
+    if answer["stops"].as_array().is_none_or(Vec::is_empty) && !answer["message"].is_null() {
+        println!("read by {}", text(&answer["message"]));
+    }
     println!("{}: {}", text(&answer["state"]), show::counts(&answer["counts"]));
     match &answer["run"] {
         Value::Null => println!("digest {}", text(&answer["digest"])),

@@ -41,6 +41,24 @@ words! {
     }
 }
 
+words! {
+    /// How it is found out what changed.
+    ReadMode {
+        /// The best that the server offers: DirSync, syncrepl, else everything each time.
+        Auto = "auto",
+        /// Everything, page by page, each time.
+        Paged = "paged",
+        /// RFC 4533: OpenLDAP with the overlay syncprov, 389-ds with its plugin.
+        Syncrepl = "syncrepl",
+        /// Active Directory, for who may replicate changes.
+        DirSync = "dirsync",
+        /// Active Directory: entries whose uSNChanged is higher, on the same server.
+        Usn = "usn",
+        /// Entries whose modifyTimestamp is later.
+        Timestamp = "timestamp",
+    }
+}
+
 /// A checked source of kind `ldap`.
 #[derive(Debug, Clone)]
 pub struct Ldap {
@@ -53,6 +71,11 @@ pub struct Ldap {
     pub bind: Option<Bind>,
     pub preset: Preset,
     pub referrals: Referrals,
+    pub mode: ReadMode,
+    /// However little changed, everything is read again after this.
+    pub full_every: Duration,
+    /// Where a mode does not tell what is gone: how often it is looked who is still there.
+    pub sweep_every: Duration,
     /// Entries per page.
     pub page_size: i32,
     /// For a connection and for every single answer.
@@ -114,6 +137,9 @@ pub fn read(section: &Section<'_>) -> Ldap {
         bind,
         preset,
         referrals: section.word("referrals", referrals),
+        mode: section.word("mode", ReadMode::Auto),
+        full_every: section.duration("full_every", Duration::from_hours(24)),
+        sweep_every: section.duration("sweep_every", Duration::from_hours(1)),
         page_size: section.integer("page_size", 1..=10_000, 1000),
         timeout: section.duration("timeout", Duration::from_secs(30)),
         deadline: section.duration("deadline", Duration::from_hours(1)),

@@ -143,6 +143,8 @@ pub enum End {
         /// The kinds that were read whole; only of these may something be absent.
         kinds: Vec<Kind>,
         scope: Scope,
+        /// How it was read, and why so; for people.
+        how: Option<String>,
     },
     /// Nothing is concluded from this read, and why.
     Incomplete { reason: String },
@@ -152,6 +154,9 @@ pub enum End {
 pub trait Known: Send + Sync {
     /// Whether this very digest is what was applied last.
     fn is(&self, kind: Kind, key: &str, digest: &Digest) -> bool;
+
+    /// Whether the source holds it at all.
+    fn holds(&self, kind: Kind, key: &str) -> bool;
 }
 
 /// Knows nothing: every record goes through the mapping.
@@ -159,6 +164,10 @@ pub struct Nothing;
 
 impl Known for Nothing {
     fn is(&self, _: Kind, _: &str, _: &Digest) -> bool {
+        false
+    }
+
+    fn holds(&self, _: Kind, _: &str) -> bool {
         false
     }
 }

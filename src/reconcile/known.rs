@@ -12,6 +12,8 @@ use crate::store::{self, Db};
 
 /// Keys asked for at once.
 const PAGE: i64 = 5_000;
+/// The next reads get to the others.
+const MOST_UNSURE: usize = 1000;
 /// A record that carried no digest. No SHA-256 of a record is all zeros.
 const NONE: [u8; 16] = [0; 16];
 
@@ -20,6 +22,8 @@ pub struct KnownSet {
     /// Sorted by hash: 32 bytes per thing, and no slack of a table.
     entries: Vec<(u128, [u8; 16])>,
     held: BTreeMap<Kind, u64>,
+    /// Those without a digest, at most `MOST_UNSURE`.
+    unsure: Vec<(Kind, String)>,
 }
 
 impl KnownSet {
@@ -29,6 +33,11 @@ impl KnownSet {
 
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Things that must go through the mapping again although they may look the same: what they point at got another name.
+    pub fn unsure(&self) -> &[(Kind, String)] {
+        &self.unsure
     }
 
     /// How many things of the kind the source holds.
@@ -43,6 +52,10 @@ impl KnownSet {
 }
 
 impl Known for KnownSet {
+    fn holds(&self, kind: Kind, key: &str) -> bool {
+        self.position(kind, key).is_some()
+    }
+
     fn is(&self, kind: Kind, key: &str, digest: &Digest) -> bool {
         self.position(kind, key).is_some_and(|at| self.entries[at].1 == digest.0 && digest.0 != NONE)
     }
@@ -71,6 +84,9 @@ pub async fn known(db: &Db, source: &str) -> Result<KnownSet, Error> {
         let full = page.len() as i64 == PAGE;
         after = page.last().map(|held| (held.kind, held.key.clone()));
         for held in page {
+            if held.digest.is_none() && set.unsure.len() < MOST_UNSURE {
+                set.unsure.push((held.kind, held.key.clone()));
+            }
             set.entries.push((hash(held.kind, &held.key), held.digest.map_or(NONE, |digest| digest.0)));
             *set.held.entry(held.kind).or_default() += 1;
         }

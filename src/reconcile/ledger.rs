@@ -12,6 +12,7 @@ use super::turn::begin;
 use super::{Context, Error, approve};
 use crate::model::desired::Record;
 use crate::model::id::RunId;
+use crate::model::kind::Kind;
 use crate::model::run::{Run, RunKind, RunState};
 use crate::model::source::SourcePolicy;
 use crate::model::time::Millis;
@@ -27,7 +28,7 @@ pub struct Outcome {
     pub run: RunId,
     pub started: Millis,
     pub cursor: Option<String>,
-    pub whole: bool,
+    pub how: Option<String>,
 }
 
 /// The last transaction of a run: row, cursor, status, quarantine.
@@ -42,7 +43,7 @@ pub async fn done(
     let overtaken = overtaken(db, source, present).await?;
     let digest = tally.digest();
     let changed = changes_in(&tally.counts) > 0;
-    let Outcome { run, started, cursor, whole } = outcome;
+    let Outcome { run, started, cursor, how } = outcome;
     let now = cx.clock.now();
     let mut tx = begin(db, cx).await?;
     if changed {
@@ -64,9 +65,9 @@ pub async fn done(
     state.last_at = Some(now);
     state.last_good_at = Some(now);
     state.last_state = Some(RunState::Done.to_string());
-    state.status = status(&tally.counts, None);
+    state.status = status(&tally.counts, how.as_deref());
     store::source_state::put(&mut tx, &state).await?;
-    quarantine(&mut tx, source, run, now, &tally.refused, whole).await?;
+    quarantine(&mut tx, source, run, now, &tally.refused, present).await?;
     tx.commit().await?;
     Ok(Report {
         source: source.name.clone(),
@@ -77,7 +78,7 @@ pub async fn done(
         refused: tally.refused,
         digest,
         stops: Vec::new(),
-        message: None,
+        message: how,
     })
 }
 
@@ -255,7 +256,7 @@ async fn quarantine(
     run: RunId,
     at: Millis,
     refused: &[Refused],
-    whole: bool,
+    present: &Presence,
 ) -> Result<(), Error> {
     let before = store::quarantine::of_source(tx, &source.name, i64::MAX).await?;
     if before.is_empty() && refused.is_empty() {
@@ -283,10 +284,17 @@ async fn quarantine(
         })
         .collect();
     store::quarantine::put(tx, &put).await?;
-    if whole {
-        let gone: Vec<(String, String)> =
-            before.into_iter().map(|row| (row.kind, row.key)).filter(|name| !now.contains_key(name)).collect();
-        store::quarantine::delete(tx, &source.name, &gone).await?;
-    }
+    // Taken now, or gone, or no more than a part was read and nothing is known of it.
+    let settled = |row: &Quarantined| match row.kind.parse::<Kind>() {
+        Ok(kind) => present.is_whole(kind) || present.was_read(kind, &row.key),
+        Err(_) => Kind::ALL.iter().any(|kind| present.is_whole(*kind)),
+    };
+    let gone: Vec<(String, String)> = before
+        .into_iter()
+        .filter(settled)
+        .map(|row| (row.kind, row.key))
+        .filter(|name| !now.contains_key(name))
+        .collect();
+    store::quarantine::delete(tx, &source.name, &gone).await?;
     Ok(())
 }

@@ -26,14 +26,17 @@ pub enum Mode {
     Sync { expect: Option<String> },
 }
 
+/// Keys that are remembered to the end of a run.
+const MOST_NAMED: usize = 50_000;
+
 /// What a reader said, and what follows from it.
 pub(super) struct Read {
     pub spool: Spool,
     pub present: Presence,
     pub tally: Tally,
     pub cursor: Option<String>,
-    /// Everything of these kinds was read.
-    pub whole: bool,
+    /// How it was read, for people.
+    pub how: Option<String>,
 }
 
 /// Which of the known things are there.
@@ -42,9 +45,24 @@ pub(super) struct Presence {
     seen: Seen,
     /// Kinds of which what was not seen is absent.
     concluded: Vec<Kind>,
+    /// Hashes of other keys that were named, there or gone; none where they are too many to be kept.
+    named: HashSet<u128>,
 }
 
 impl Presence {
+    /// Whether this read said of it that it is there, or gone.
+    pub fn was_read(&self, kind: Kind, key: &str) -> bool {
+        match self.known.position(kind, key) {
+            Some(at) => self.seen.has(at),
+            None => self.named.contains(&known::hash(kind, key)),
+        }
+    }
+
+    /// Whether everything of the kind was read.
+    pub fn is_whole(&self, kind: Kind) -> bool {
+        self.concluded.contains(&kind)
+    }
+
     pub fn held(&self, kind: Kind) -> u64 {
         self.known.held(kind)
     }
@@ -129,7 +147,7 @@ async fn walk(
                 tally.add(name, *count);
             }
             tally.refused.append(&mut surveyed.tally.refused);
-            let message = told(&surveyed.stops);
+            let message = told(&surveyed.stops).or(read.how.take());
             Ok(Report {
                 source: source.name.clone(),
                 state: End::Planned,
@@ -152,11 +170,11 @@ async fn walk(
             if !surveyed.stops.is_empty() {
                 return ledger::hold(db, cx, source, started, read, surveyed.stops).await;
             }
-            let Read { mut spool, present, mut tally, cursor, whole } = read;
+            let Read { mut spool, present, mut tally, cursor, how } = read;
             let run = cx.clock.run_id();
             let leaving = |kind: Kind, key: &str| present.leaving(kind, key);
             carry::out(db, &cx.within(run), source, &mut spool, &leaving, started, &mut tally).await?;
-            ledger::done(db, cx, source, ledger::Outcome { run, started, cursor, whole }, &present, tally).await
+            ledger::done(db, cx, source, ledger::Outcome { run, started, cursor, how }, &present, tally).await
         }
     }
 }
@@ -188,35 +206,39 @@ async fn gather(
 ) -> Result<Result<Read, String>, Error> {
     let mut gathering = Gathering {
         seen: Seen::of(&known),
+        told: Seen::of(&known),
         known,
         new: HashSet::new(),
         spool: Spool::default(),
         tally: Tally::default(),
         unsure: Vec::new(),
     };
-    let (cursor, kinds, scope) = loop {
+    let (cursor, kinds, scope, how) = loop {
         match chunks.recv().await {
             Some(Chunk::Records(records)) => records.into_iter().try_for_each(|record| gathering.take(record))?,
-            Some(Chunk::End(ReadEnd::Complete { cursor, kinds, scope })) => break (cursor, kinds, scope),
+            Some(Chunk::End(ReadEnd::Complete { cursor, kinds, scope, how })) => break (cursor, kinds, scope, how),
             Some(Chunk::End(ReadEnd::Incomplete { reason })) => return Ok(Err(reason)),
             None => return Ok(Err("the reader stopped before it had said that this was all".to_owned())),
         }
     };
-    let Gathering { known, seen, mut spool, tally, unsure, .. } = gathering;
+    let Gathering { known, seen, new, mut spool, tally, unsure, .. } = gathering;
+    let named = if new.len() > MOST_NAMED { HashSet::new() } else { new };
     // A record that could not even say who it is may be anybody: nobody of its kind is absent then.
     let sure = |kind: &Kind| !unsure.contains(&None) && !unsure.contains(&Some(*kind));
     let concluded = match scope {
         Scope::Whole => kinds.into_iter().filter(sure).collect(),
         Scope::Only => Vec::new(),
     };
-    let present = Presence { known, seen, concluded };
+    let present = Presence { known, seen, concluded, named };
     absent(db, source, &present, &mut spool).await?;
-    Ok(Ok(Read { spool, present, tally, cursor, whole: scope == Scope::Whole }))
+    Ok(Ok(Read { spool, present, tally, cursor, how }))
 }
 
 struct Gathering {
     known: Arc<KnownSet>,
     seen: Seen,
+    /// Of the known ones, those that the read said something new of; to be there is another matter.
+    told: Seen,
     /// Hashes of keys that were not known: a key that comes twice is a fault of the source.
     new: HashSet<u128>,
     spool: Spool,
@@ -249,20 +271,26 @@ impl Gathering {
                 Ok(())
             }
             Record::Present(desired) => self.present(desired, &record),
-            Record::Gone { kind, key } => {
-                if let Some(at) = self.known.position(*kind, key).filter(|at| self.seen.mark(*at)) {
-                    debug_assert!(self.seen.has(at));
-                    self.spool.put(Stage::Gone(*kind), MAY_LOSE, &record)?;
+            Record::Gone { kind, key } => match self.known.position(*kind, key) {
+                Some(at) => {
+                    self.seen.mark(at);
+                    if self.told.mark(at) { self.spool.put(Stage::Gone(*kind), MAY_LOSE, &record) } else { Ok(()) }
                 }
-                Ok(())
-            }
+                None => {
+                    self.new.insert(known::hash(*kind, key));
+                    Ok(())
+                }
+            },
         }
     }
 
     fn present(&mut self, desired: &Desired, record: &Record) -> Result<(), Error> {
         let at = self.known.position(desired.kind, &desired.key);
         let fresh = match at {
-            Some(at) => self.seen.mark(at),
+            Some(at) => {
+                self.seen.mark(at);
+                self.told.mark(at)
+            }
             None => self.new.insert(known::hash(desired.kind, &desired.key)),
         };
         if !fresh {

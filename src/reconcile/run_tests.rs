@@ -57,7 +57,7 @@ async fn read(
 }
 
 fn complete() -> Option<ReadEnd> {
-    Some(ReadEnd::Complete { cursor: Some("c1".to_owned()), kinds: KINDS.to_vec(), scope: Scope::Whole })
+    Some(ReadEnd::Complete { cursor: Some("c1".to_owned()), kinds: KINDS.to_vec(), scope: Scope::Whole, how: None })
 }
 
 const SYNC: Mode = Mode::Sync { expect: None };

@@ -109,6 +109,13 @@ impl Thing {
         renamed.collect()
     }
 
+    /// The source let go of a thing that it points at by name.
+    pub fn lost_alias(&self, source: &str) -> bool {
+        let lost = |before: &Assertion, ended: bool| before.alias.is_some() && !before.ended && ended;
+        let own = self.holds.iter().filter(|hold| hold.now.source == source);
+        own.filter_map(|hold| Some((hold.before.as_ref()?, hold.now.ended))).any(|(before, ended)| lost(before, ended))
+    }
+
     pub fn hold_of(&self, source: &str, key: &str) -> Option<usize> {
         self.holds.iter().position(|hold| hold.now.source == source && hold.now.key == key)
     }

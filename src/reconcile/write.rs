@@ -219,6 +219,12 @@ async fn rename(tx: &mut Tx, batch: &Batch<'_>, things: &[&Thing]) -> Result<(),
         // lists it is read anew by the next run, although it looks the same.
         store::assertion::forget_digests(tx, source, *id).await?;
     }
+    // Out of what is searched it has another name, of which nothing is told: whoever lists it may list that.
+    if batch.cx.run.is_some() {
+        for thing in things.iter().filter(|thing| thing.lost_alias(source)) {
+            store::assertion::forget_digests(tx, source, thing.now.id).await?;
+        }
+    }
     if several {
         for (id, _, new) in &renames {
             store::edge::rename_target(tx, source, *id, &via(new), new).await?;

@@ -15,9 +15,10 @@ use crate::config::source::{Body, Source};
 use crate::mapping;
 use crate::model::desired::{Chunk, Known};
 use crate::model::time::Millis;
-use crate::reconcile::{self, Mode, Report};
+use crate::reconcile::{self, KnownSet, Mode, Report};
+use crate::sources::ldap::Before;
 use crate::sources::{crm, ldap};
-use crate::store::{self, source_state};
+use crate::store::{self, quarantine, source_state};
 
 /// Chunks between reader and engine: when the engine is slower, the reader waits.
 const BETWEEN: usize = 4;
@@ -62,10 +63,10 @@ impl Reader {
         }
     }
 
-    async fn read(&self, known: &dyn Known, cursor: Option<String>, clock: &Clock, out: mpsc::Sender<Chunk>) {
+    async fn read(&self, known: &dyn Known, before: Before, clock: &Clock, out: mpsc::Sender<Chunk>) {
         match self {
-            Reader::Ldap(reader) => ldap::read(reader, known, clock, out).await,
-            Reader::Crm(both) => crm::read(&both.0, &both.1, known, cursor, clock, out).await,
+            Reader::Ldap(reader) => ldap::read(reader, known, before, clock, out).await,
+            Reader::Crm(both) => crm::read(&both.0, &both.1, known, before.cursor, clock, out).await,
         }
     }
 }
@@ -91,17 +92,30 @@ pub async fn probe(config: &Config) -> Vec<(String, Result<String, String>)> {
     all
 }
 
+/// Entries that could not be taken and are asked for by name, at most.
+const AGAIN: i64 = 500;
+
+/// Where the last read ended, and what it could not take.
+async fn before(world: &World, source: &str, known: &KnownSet) -> Result<Before, store::Error> {
+    let mut read = world.db.read().await?;
+    let cursor = source_state::by_name(&mut read, source).await?.and_then(|state| state.cursor);
+    let refused = quarantine::of_source(&mut read, source, AGAIN).await?;
+    let refused = refused.into_iter().filter_map(|row| Some((row.kind.parse().ok()?, row.key)));
+    let again = refused.chain(known.unsure().iter().cloned()).collect();
+    Ok(Before { cursor, again })
+}
+
 /// Reads the source to its end and plans or applies what it says. A read that broke is no `Err`: the report says `failed`.
 pub async fn poll(world: &World, name: &str, mode: Mode) -> Result<Report, Error> {
     let config = world.config();
     let source = config.source(name).ok_or_else(|| Error::Unknown(name.to_owned()))?;
     let reader = Reader::of(source)?.ok_or_else(|| Error::Pushed(name.to_owned()))?;
     let _turn = world.polling.take(name).ok_or_else(|| Error::Busy(name.to_owned()))?;
-    let cursor = source_state::by_name(&mut world.db.read().await?, name).await?.and_then(|state| state.cursor);
     let known = Arc::new(reconcile::known(&world.db, name).await?);
+    let before = before(world, name, &known).await?;
     let (out, arriving) = mpsc::channel(BETWEEN);
     let (clock, compared) = (world.clock.clone(), known.clone());
-    let reading = tokio::spawn(async move { reader.read(&*compared, cursor, &clock, out).await });
+    let reading = tokio::spawn(async move { reader.read(&*compared, before, &clock, out).await });
     let context = world.context(format!("source:{name}"));
     let report = reconcile::run(&world.db, &context, &source.policy, arriving, known, mode).await;
     // Whatever the engine concluded, nothing is read any more; a reader that panicked has sent no end.

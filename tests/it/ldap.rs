@@ -1,6 +1,8 @@
 //! Stories with a real slapd: what a reader makes of a directory that answers, lies, dies in mid-page or refuses; and what
 //! a daemon makes of it: first run, changes, renames, the guard. The reader's rules are tested in `src/sources/ldap`.
 
+mod active_directory;
+mod modes;
 mod sync;
 
 use std::collections::BTreeMap;
@@ -9,7 +11,7 @@ use musterd::clock::Clock;
 use musterd::config::read::check;
 use musterd::model::desired::{Chunk, Desired, Digest, End, Known, Nothing, Record};
 use musterd::model::kind::Kind;
-use musterd::sources::ldap::{Reader, read};
+use musterd::sources::ldap::{Before, Reader, read};
 use tokio::sync::mpsc;
 
 use super::support::slapd::{ADMIN, BASE, Directory, PASSWORD, Proxy, ldif, person};
@@ -30,7 +32,7 @@ fn reader(url: &str, more: &str) -> Reader {
 async fn read_all(reader: &Reader, known: &dyn Known) -> (Vec<Record>, End) {
     let (out, mut arriving) = mpsc::channel(2);
     let clock = Clock::system();
-    let reading = read(reader, known, &clock, out);
+    let reading = read(reader, known, Before::default(), &clock, out);
     let collecting = async {
         let mut all = Vec::new();
         let mut end = None;
@@ -68,6 +70,10 @@ struct Remembers(BTreeMap<String, Digest>);
 impl Known for Remembers {
     fn is(&self, _: Kind, key: &str, digest: &Digest) -> bool {
         self.0.get(key) == Some(digest)
+    }
+
+    fn holds(&self, _: Kind, key: &str) -> bool {
+        self.0.contains_key(key)
     }
 }
 
@@ -131,7 +137,7 @@ async fn b2_a_silent_or_dead_server_ends_the_run() {
     // Killed while somebody reads slowly.
     let (out, mut arriving) = mpsc::channel(1);
     let clock = Clock::system();
-    let reading = async { read(&reader, &Nothing, &clock, out).await };
+    let reading = async { read(&reader, &Nothing, Before::default(), &clock, out).await };
     let killing = async {
         arriving.recv().await;
         directory.process().kill();

@@ -101,7 +101,10 @@ impl Entry {
 
     /// The immutable id as text: `objectGUID` from its bytes, everything else as it is.
     pub(super) fn key(&self, attribute: &str) -> Option<String> {
-        let value = self.first(attribute)?;
+        Entry::key_of(attribute, self.first(attribute)?)
+    }
+
+    pub(super) fn key_of(attribute: &str, value: &[u8]) -> Option<String> {
         if attribute == "objectguid" {
             return guid(value);
         }
@@ -109,14 +112,22 @@ impl Entry {
         (!text.is_empty()).then(|| text.to_ascii_lowercase())
     }
 
-    /// Name, names and values in one form, whatever order the server chose.
-    pub(super) fn canonical(&self, out: &mut Vec<u8>) {
+    /// The other way round, to ask for it.
+    pub(super) fn key_bytes(attribute: &str, key: &str) -> Option<Vec<u8>> {
+        if attribute == "objectguid" {
+            return uuid::Uuid::parse_str(key).ok().map(|guid| guid.to_bytes_le().to_vec());
+        }
+        Some(key.as_bytes().to_vec())
+    }
+
+    /// Name, names and values in one form, whatever order the server chose. Without `stamp`, which says when, not what.
+    pub(super) fn canonical(&self, stamp: &str, out: &mut Vec<u8>) {
         let field = |bytes: &[u8], out: &mut Vec<u8>| {
             out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
             out.extend_from_slice(bytes);
         };
         field(self.dn().as_bytes(), out);
-        let mut sorted: Vec<(&[u8], &[u8])> = self.pairs().collect();
+        let mut sorted: Vec<(&[u8], &[u8])> = self.pairs().filter(|(name, _)| *name != stamp.as_bytes()).collect();
         sorted.sort_unstable();
         for (name, value) in sorted {
             field(name, out);
@@ -212,7 +223,7 @@ pub(super) mod tests {
     fn the_order_of_values_is_no_change() {
         let canonical = |entry: &Entry| {
             let mut out = Vec::new();
-            entry.canonical(&mut out);
+            entry.canonical("", &mut out);
             out
         };
         let one = entry("dc=x", &[("mail", &[b"a", b"b"]), ("cn", &[b"c"])]);
@@ -242,7 +253,7 @@ pub(super) mod tests {
             bytes.truncate(bytes.len() - cut.min(bytes.len()));
             if let Ok(entry) = Entry::of(bytes) {
                 entry.raw();
-                entry.canonical(&mut Vec::new());
+                entry.canonical("", &mut Vec::new());
             }
         }
     }

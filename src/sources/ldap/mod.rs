@@ -4,10 +4,16 @@
 //! are `Bad` one by one. Start at `Reader::compile`, then `read`.
 
 mod ber;
+mod cursor;
+mod dirsync;
 mod disabled;
 mod entry;
 mod preset;
+mod read;
+mod root;
 mod session;
+mod sync;
+mod walk;
 mod wire;
 
 use std::collections::BTreeSet;
@@ -15,26 +21,22 @@ use std::collections::BTreeSet;
 use ldap3::asn1::ASNTag as _;
 use serde_json::Value;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 
 use crate::clock::Clock;
-use crate::config::ldap::{Ldap, Referrals, Search};
+use crate::config::ldap::{Ldap, Search};
 use crate::mapping::{self, Mapping, Names};
-use crate::model::desired::{Chunk, Desired, End, Known, Record, Scope};
+use crate::model::desired::{Chunk, Desired, End, Known, Record};
 use crate::model::kind::Kind;
 use crate::model::time::Millis;
 use ber::Garbage;
 use entry::Entry;
-use session::{Error, Item, Query, Session};
+use root::Root;
+use session::{Query, Session};
 
-/// Records per chunk: large enough for the engine's statements, small enough to stay small.
-const CHUNK: usize = 500;
+/// RFC 4512 §3.4.2, in lower case.
+const STAMP: &str = "modifytimestamp";
 /// The key whose fault is none of a mapping; no attribute is called so.
 const FILTER: &str = "filter";
-/// Chunks that are read ahead while one is being mapped.
-const AHEAD: usize = 2;
-
-type Batch = Vec<Result<Entry, Garbage>>;
 
 /// A directory that can be read: settings, filters and mappings are known to be right.
 #[derive(Debug)]
@@ -53,6 +55,8 @@ struct Part {
     filter: String,
     /// Lower case.
     key: String,
+    /// The mapping speaks of when an entry was changed.
+    stamped: bool,
     /// The mapping is silent about `active`, so the directory's own account state is taken.
     default_active: bool,
 }
@@ -92,12 +96,14 @@ impl Reader {
         uuid::Uuid::from_bytes(mapping::digest::cut(&bytes).0).simple().to_string()
     }
 
-    /// Connects, binds and leaves again: which server answered.
+    /// Connects, binds and leaves again: which server answered, and how its changes would be found.
     pub async fn probe(&self) -> Result<String, String> {
-        let session = Session::open(&self.settings).await.map_err(|error| error.to_string())?;
+        let mut session = Session::open(&self.settings).await.map_err(|error| error.to_string())?;
         let url = session.url.clone();
+        let root = Root::of(&mut session).await.map_err(|error| error.to_string())?;
         session.close().await;
-        Ok(url)
+        let choice = root.choose(self.settings.mode, &self.parts)?;
+        Ok(format!("{url}, {} ({})", choice.mode, choice.why))
     }
 }
 
@@ -140,7 +146,8 @@ impl Part {
             filter: encoded.unwrap_or_default(),
             attributes: attributes.into_iter().collect(),
         };
-        Ok(Part { kind, mapping, query, filter, key, default_active })
+        let stamped = query.attributes.iter().any(|name| name == STAMP);
+        Ok(Part { kind, mapping, query, filter, key, stamped, default_active })
     }
 
     fn taken(&self, entry: Result<Entry, Garbage>, known: &dyn Known, now: Millis) -> Option<Record> {
@@ -161,7 +168,7 @@ impl Part {
         let mut bytes = Vec::with_capacity(1024);
         bytes.extend_from_slice(self.mapping.fingerprint());
         bytes.push(active.map_or(2, u8::from));
-        entry.canonical(&mut bytes);
+        entry.canonical(if self.stamped { "" } else { STAMP }, &mut bytes);
         let digest = mapping::digest::cut(&bytes);
         if known.is(self.kind, &key, &digest) {
             return Some(Record::Same { kind: self.kind, key });
@@ -198,79 +205,23 @@ fn encode(filter: &str) -> Option<Vec<u8>> {
     Some(encoded.to_vec())
 }
 
-/// Reads everything and always ends with `Chunk::End`, unless nobody listens any more.
-pub async fn read(reader: &Reader, known: &dyn Known, clock: &Clock, out: mpsc::Sender<Chunk>) {
-    let end = match all(reader, known, clock, &out).await {
-        Ok(kinds) => End::Complete { cursor: None, kinds, scope: Scope::Whole },
+/// What is known before a read.
+#[derive(Debug, Clone, Default)]
+pub struct Before {
+    /// Where the last one ended.
+    pub cursor: Option<String>,
+    /// What it brought and could not be taken: to be read again, also where nothing changed.
+    pub again: Vec<(Kind, String)>,
+}
+
+/// Reads what there is to read and always ends with `Chunk::End`, unless nobody listens any more.
+pub async fn read(reader: &Reader, known: &dyn Known, before: Before, clock: &Clock, out: mpsc::Sender<Chunk>) {
+    let end = match read::all(reader, known, &before, clock, &out).await {
+        Ok(end) => end,
         Err(error) => End::Incomplete { reason: error.to_string() },
     };
     // Whoever does not listen has drawn his conclusion: no end = incomplete.
     let _ = out.send(Chunk::End(end)).await;
-}
-
-async fn all(reader: &Reader, known: &dyn Known, clock: &Clock, out: &mpsc::Sender<Chunk>) -> Result<Vec<Kind>, Error> {
-    let mut session = Session::open(&reader.settings).await?;
-    for part in &reader.parts {
-        let (entries, mut arriving) = mpsc::channel::<Batch>(AHEAD);
-        // Aborted when this is dropped: nobody reads for a reader that has gone.
-        let mut fetching = JoinSet::new();
-        fetching.spawn(fetch(session, part.query.clone(), entries));
-        while let Some(batch) = arriving.recv().await {
-            let now = clock.now();
-            let records = batch.into_iter().filter_map(|entry| part.taken(entry, known, now)).collect();
-            out.send(Chunk::Records(records)).await.map_err(|_| Error::Stopped)?;
-        }
-        session = fetching.join_next().await.and_then(Result::ok).ok_or(Error::Stopped)??;
-    }
-    session.close().await;
-    Ok(reader.parts.iter().map(|part| part.kind).collect())
-}
-/// One search to its end, in a task of its own, so that reading and mapping share the cores. The next page is asked for when
-/// the entries of this one have been taken over. Gives the connection back.
-async fn fetch(mut session: Session, query: Query, entries: mpsc::Sender<Batch>) -> Result<Session, Error> {
-    let mut cookie = Vec::new();
-    let mut pointers = 0;
-    loop {
-        session.ask(&query, &cookie).await?;
-        let mut batch = Batch::with_capacity(CHUNK);
-        let mut unfinished = Vec::new();
-        let next = loop {
-            match session.next().await? {
-                Item::Entry(bytes) => match Entry::of(bytes) {
-                    // Its rest is asked for when the page has ended.
-                    Ok(entry) if !entry.ranged.is_empty() => unfinished.push(entry),
-                    entry => batch.push(entry),
-                },
-                Item::Pointer => pointers += 1,
-                Item::Done { cookie } => break cookie.ok_or(Error::NoCookie)?,
-            }
-            if batch.len() == CHUNK {
-                send(&entries, std::mem::replace(&mut batch, Batch::with_capacity(CHUNK))).await?;
-            }
-        };
-        for mut entry in unfinished {
-            for (name, from) in std::mem::take(&mut entry.ranged) {
-                session.rest(&mut entry, &name, from).await?;
-            }
-            // Groups that need this are large: one by one.
-            send(&entries, vec![Ok(entry)]).await?;
-        }
-        if !batch.is_empty() {
-            send(&entries, batch).await?;
-        }
-        if next.is_empty() {
-            break;
-        }
-        cookie = next;
-    }
-    if pointers > 0 && session.referrals == Referrals::Refuse {
-        return Err(Error::Pointers(pointers));
-    }
-    Ok(session)
-}
-
-async fn send(entries: &mpsc::Sender<Batch>, batch: Batch) -> Result<(), Error> {
-    entries.send(batch).await.map_err(|_| Error::Stopped)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use secrecy::ExposeSecret;
 
 use super::ber::{self, ENUMERATED, Garbage, INTEGER, OCTETS, Reader, SEQUENCE};
 use super::entry::Entry;
-use super::wire::{Limits, Wire};
+use super::wire::{Answer, Limits, Wire};
 use crate::config::ldap::{Bind, Ldap, Referrals, Scope};
 
 /// Do not even mention what lies on other servers. OpenLDAP and Active Directory know it.
@@ -21,19 +21,20 @@ const PAGED_RESULTS: &str = "1.2.840.113556.1.4.319";
 /// RFC 4511 §4.14.
 const START_TLS: &str = "1.3.6.1.4.1.1466.20037";
 const INVALID_CREDENTIALS: i64 = 49;
+const NO_SUCH_OBJECT: i64 = 32;
 
 /// Tags of the operations (RFC 4511 §4.2 to §4.12).
-mod op {
-    pub(super) const BIND: u8 = 0x60;
-    pub(super) const BOUND: u8 = 0x61;
-    pub(super) const UNBIND: u8 = 0x42;
-    pub(super) const SEARCH: u8 = 0x63;
-    pub(super) const ENTRY: u8 = 0x64;
-    pub(super) const DONE: u8 = 0x65;
-    pub(super) const REFERENCE: u8 = 0x73;
-    pub(super) const EXTENDED: u8 = 0x77;
-    pub(super) const EXTENDED_DONE: u8 = 0x78;
-    pub(super) const INTERMEDIATE: u8 = 0x79;
+pub(super) mod op {
+    pub(in crate::sources::ldap) const BIND: u8 = 0x60;
+    pub(in crate::sources::ldap) const BOUND: u8 = 0x61;
+    pub(in crate::sources::ldap) const UNBIND: u8 = 0x42;
+    pub(in crate::sources::ldap) const SEARCH: u8 = 0x63;
+    pub(in crate::sources::ldap) const ENTRY: u8 = 0x64;
+    pub(in crate::sources::ldap) const DONE: u8 = 0x65;
+    pub(in crate::sources::ldap) const REFERENCE: u8 = 0x73;
+    pub(in crate::sources::ldap) const EXTENDED: u8 = 0x77;
+    pub(in crate::sources::ldap) const EXTENDED_DONE: u8 = 0x78;
+    pub(in crate::sources::ldap) const INTERMEDIATE: u8 = 0x79;
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +63,8 @@ pub(super) enum Error {
     TooLong(usize),
     #[error(transparent)]
     Garbage(#[from] Garbage),
+    #[error("{0} (`mode` says how changes are found)")]
+    Mode(String),
     #[error("the reader was stopped")]
     Stopped,
 }
@@ -85,7 +88,7 @@ pub(super) struct Session {
 }
 
 /// What ended an operation.
-struct Outcome {
+pub(super) struct Outcome {
     code: i64,
     text: String,
 }
@@ -104,6 +107,14 @@ impl Session {
             }
         }
         Err(Error::NoServer(reasons.join("; ")))
+    }
+
+    pub(super) async fn send(&mut self, op: &[u8], controls: &[u8]) -> Result<(), Error> {
+        self.wire.send(op, controls).await
+    }
+
+    pub(super) async fn answer(&mut self) -> Result<Answer, Error> {
+        self.wire.answer().await
     }
 
     /// Asks for one page; its entries are taken with `next`.
@@ -129,6 +140,27 @@ impl Session {
                     return Ok(Item::Done { cookie: cookie_of(&answer.controls) });
                 }
                 _ => return Err(Garbage.into()),
+            }
+        }
+    }
+
+    /// One entry, if it is there; `""` is the server's own.
+    pub(super) async fn one(&mut self, dn: &str, attributes: &[&str]) -> Result<Option<Entry>, Error> {
+        let query = Query {
+            base: dn.to_owned(),
+            scope: Scope::One,
+            filter: PRESENT.to_vec(),
+            attributes: attributes.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        self.wire.send(&search_within(&query, 0), &[]).await?;
+        let mut found = None;
+        loop {
+            match self.next().await {
+                Ok(Item::Entry(bytes)) => found = Some(Entry::of(bytes)?),
+                Ok(Item::Pointer) => {}
+                Ok(Item::Done { .. }) => return Ok(found),
+                Err(Error::Result { code: NO_SUCH_OBJECT, .. }) => return Ok(None),
+                Err(error) => return Err(error),
             }
         }
     }
@@ -221,7 +253,7 @@ async fn finished(wire: &mut Wire, op: u8) -> Result<Outcome, Error> {
     if answer.op == op { Ok(outcome(&answer.content)?) } else { Err(Garbage.into()) }
 }
 
-fn search(query: &Query) -> Vec<u8> {
+pub(super) fn search(query: &Query) -> Vec<u8> {
     let scope = match query.scope {
         Scope::One => 1,
         Scope::Subtree => 2,
@@ -246,7 +278,7 @@ fn search_within(query: &Query, scope: i32) -> Vec<u8> {
     ber::element(op::SEARCH, &ber::concat(&parts))
 }
 
-fn control(oid: &str, critical: bool, value: &[u8]) -> Vec<u8> {
+pub(super) fn control(oid: &str, critical: bool, value: &[u8]) -> Vec<u8> {
     let mut parts = ber::element(OCTETS, oid.as_bytes());
     if critical {
         parts.extend(ber::element(0x01, &[0xff]));
@@ -257,14 +289,14 @@ fn control(oid: &str, critical: bool, value: &[u8]) -> Vec<u8> {
     ber::element(SEQUENCE, &parts)
 }
 
-fn outcome(content: &[u8]) -> Result<Outcome, Garbage> {
+pub(super) fn outcome(content: &[u8]) -> Result<Outcome, Garbage> {
     let mut parts = Reader(content);
     let code = parts.integer(ENUMERATED)?;
     parts.expect(OCTETS)?;
     Ok(Outcome { code, text: String::from_utf8_lossy(parts.expect(OCTETS)?).into_owned() })
 }
 
-fn succeeded(result: &Outcome) -> Result<(), Error> {
+pub(super) fn succeeded(result: &Outcome) -> Result<(), Error> {
     if result.code == 0 {
         return Ok(());
     }
@@ -284,20 +316,25 @@ fn succeeded(result: &Outcome) -> Result<(), Error> {
     Err(Error::Result { code: result.code, text })
 }
 
-/// RFC 2696: `SEQUENCE { size INTEGER, cookie OCTET STRING }`. A server that answers a critical control without it is broken.
-fn cookie_of(controls: &[u8]) -> Option<Vec<u8>> {
+/// The value of a control among those of an answer.
+pub(super) fn control_of<'a>(controls: &'a [u8], oid: &str) -> Option<&'a [u8]> {
     let mut controls = Reader(controls);
     while let Some(control) = controls.next().ok()? {
         let mut parts = Reader(control.content);
-        if parts.expect(OCTETS).ok()? != PAGED_RESULTS.as_bytes() {
-            continue;
+        if parts.expect(OCTETS).ok()? == oid.as_bytes() {
+            return std::iter::from_fn(|| parts.next().ok().flatten())
+                .find(|part| part.tag == OCTETS)
+                .map(|part| part.content);
         }
-        let value = std::iter::from_fn(|| parts.next().ok().flatten()).find(|part| part.tag == OCTETS)?;
-        let mut inner = Reader(Reader(value.content).expect(SEQUENCE).ok()?);
-        inner.integer(INTEGER).ok()?;
-        return inner.expect(OCTETS).ok().map(<[u8]>::to_vec);
     }
     None
+}
+
+/// RFC 2696: `SEQUENCE { size INTEGER, cookie OCTET STRING }`. A server that answers a critical control without it is broken.
+fn cookie_of(controls: &[u8]) -> Option<Vec<u8>> {
+    let mut inner = Reader(Reader(control_of(controls, PAGED_RESULTS)?).expect(SEQUENCE).ok()?);
+    inner.integer(INTEGER).ok()?;
+    inner.expect(OCTETS).ok().map(<[u8]>::to_vec)
 }
 
 fn tls(settings: &Ldap) -> Result<rustls::ClientConfig, Error> {

@@ -150,6 +150,10 @@ impl Known for Memory {
     fn is(&self, kind: Kind, key: &str, digest: &Digest) -> bool {
         self.0.get(&(kind, key.to_owned())) == Some(digest)
     }
+
+    fn holds(&self, kind: Kind, key: &str) -> bool {
+        self.0.contains_key(&(kind, key.to_owned()))
+    }
 }
 
 /// Everything a read said.

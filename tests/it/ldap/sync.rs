@@ -19,17 +19,27 @@ use super::section;
 
 const PEOPLE: usize = 5000;
 const GROUPS: usize = 200;
-const SYNC: Mode = Mode::Sync { expect: None };
+pub(super) const SYNC: Mode = Mode::Sync { expect: None };
 
 /// A world without a daemon around it.
-struct Hq {
-    world: World,
+pub(super) struct Hq {
+    pub(super) world: World,
     folder: TempDir,
     which: Which,
 }
 
 impl Hq {
     async fn new(which: Which, url: &str) -> Hq {
+        Hq::with(which, url, "").await
+    }
+
+    /// `more`: keys of the source.
+    pub(super) async fn with(which: Which, url: &str, more: &str) -> Hq {
+        Hq::of(which, &section(url, more).replace("page_size = 100", "page_size = 500")).await
+    }
+
+    /// `source`: all keys of a directory.
+    pub(super) async fn of(which: Which, source: &str) -> Hq {
         let folder = tempfile::tempdir().unwrap();
         let database = match which {
             Which::Sqlite => format!("sqlite://{}", folder.path().join("hq.db").display()),
@@ -38,18 +48,17 @@ impl Hq {
         let clock = Clock::system();
         let db = Db::open(&Options::new(database.clone())).await.unwrap();
         db.migrate(clock.now()).await.unwrap();
-        let text = section(url, "").replace("page_size = 100", "page_size = 500");
-        let text = format!("[store]\nurl = '{database}'\n[sources.hq]\nkind = 'ldap'\nrealm = 'agent'\n{text}");
+        let text = format!("[store]\nurl = '{database}'\n[sources.hq]\nkind = 'ldap'\nrealm = 'agent'\n{source}");
         let app = App::new(db, clock, Config::parse(&text).unwrap()).unwrap();
         Hq { world: world_alone(&app), folder, which }
     }
 
-    async fn poll(&self, mode: Mode) -> Report {
+    pub(super) async fn poll(&self, mode: Mode) -> Report {
         poll(&self.world, "hq", mode).await.unwrap()
     }
 
     /// How much there is of everything, and how often it was changed. Not the source's own status line.
-    async fn figures(&self) -> BTreeMap<&'static str, i64> {
+    pub(super) async fn figures(&self) -> BTreeMap<&'static str, i64> {
         let mut read = self.world.db.read().await.unwrap();
         let mut all = BTreeMap::new();
         for table in ["entity", "assertion", "edge", "lookup", "run", "run_item", "journal", "quarantine", "outbox"] {
@@ -77,7 +86,7 @@ impl Hq {
     }
 }
 
-fn count(report: &Report, name: &str) -> u64 {
+pub(super) fn count(report: &Report, name: &str) -> u64 {
     report.counts.get(name).copied().unwrap_or(0)
 }
 

@@ -7,6 +7,7 @@ pub mod http;
 pub mod oracle;
 pub mod postgres;
 pub mod process;
+pub mod samba;
 pub mod slapd;
 pub mod smtp;
 pub mod tls;

@@ -2,6 +2,7 @@
 //! proxy that cuts a connection after so many bytes, for the day when a server dies in mid-answer.
 //! Start at `Directory::start`; changes are made with ldap3, as an administrator would.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -61,16 +62,30 @@ pub fn person(n: usize) -> String {
 }
 
 impl Directory {
-    /// `None` when slapd is not installed: the story cannot be told here (the test command installs it).
+    /// A directory that is read page by page.
     pub async fn start(ldif: &str) -> Directory {
+        Directory::start_as(ldif, "").await
+    }
+
+    /// One that tells what changed (RFC 4533), as long as it runs.
+    pub async fn syncing(ldif: &str) -> Directory {
+        Directory::start_as(
+            ldif,
+            "index entryUUID,entryCSN,modifyTimestamp eq\noverlay syncprov\nsyncprov-sessionlog 1000\n",
+        )
+        .await
+    }
+
+    /// `more`: lines of slapd.conf for the database.
+    pub async fn start_as(ldif: &str, more: &str) -> Directory {
         let folder = tempfile::Builder::new().prefix("musterd-slapd-").tempdir().expect("a temporary folder");
         let path = folder.path();
         std::fs::create_dir(path.join("data")).expect("a folder for the data");
         certificates(path);
-        std::fs::write(path.join("slapd.conf"), configuration(path)).expect("slapd.conf");
+        std::fs::write(path.join("slapd.conf"), configuration(path) + more).expect("slapd.conf");
         std::fs::write(path.join("load.ldif"), ldif).expect("load.ldif");
         let added = Command::new(program("slapadd"))
-            .args(["-q", "-f"])
+            .args(["-q", "-w", "-f"])
             .arg(path.join("slapd.conf"))
             .arg("-l")
             .arg(path.join("load.ldif"))
@@ -136,6 +151,19 @@ impl Directory {
         }
     }
 
+    pub async fn add(&self, dn: &str, attributes: &[(&str, &str)]) {
+        let one = |(name, value): &(&str, &str)| ((*name).to_owned(), HashSet::from([(*value).to_owned()]));
+        let mut all: Vec<(String, HashSet<String>)> = Vec::new();
+        for (name, values) in attributes.iter().map(one) {
+            match all.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, known)) => known.extend(values),
+                None => all.push((name, values)),
+            }
+        }
+        let done = self.admin().await.add(dn, all).await;
+        done.and_then(ldap3::LdapResult::success).expect("added");
+    }
+
     /// One operational attribute of an entry.
     pub async fn value(&self, dn: &str, attribute: &str) -> String {
         let found = self.admin().await.search(dn, Scope::Base, "(objectClass=*)", vec![attribute]).await;
@@ -168,7 +196,7 @@ fn configuration(folder: &Path) -> String {
     format!(
         "include /etc/ldap/schema/core.schema\ninclude /etc/ldap/schema/cosine.schema\n\
          include /etc/ldap/schema/inetorgperson.schema\ninclude /etc/ldap/schema/nis.schema\n\
-         modulepath /usr/lib/ldap\nmoduleload back_mdb\npidfile {at}/pid\nsizelimit unlimited\n\
+         modulepath /usr/lib/ldap\nmoduleload back_mdb\nmoduleload syncprov\npidfile {at}/pid\nsizelimit unlimited\n\
          TLSCertificateFile {at}/cert.pem\nTLSCertificateKeyFile {at}/key.pem\n\
          database mdb\nmaxsize 4294967296\nsuffix \"{BASE}\"\nrootdn \"{ADMIN}\"\nrootpw \"{PASSWORD}\"\n\
          directory {at}/data\ndbnosync\nindex objectClass eq\n"
