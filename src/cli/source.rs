@@ -60,7 +60,8 @@ fn report(answer: &Value) {
         let what = text(&stop["what"]);
         println!("guard: {what}: {} of {} would go, the limit is {}", stop["losses"], stop["held"], stop["limit"]);
     }
-    if answer["stops"].as_array().is_none_or(Vec::is_empty) && !answer["message"].is_null() {
+    let went_well = matches!(answer["state"].as_str(), Some("done" | "planned"));
+    if went_well && answer["stops"].as_array().is_none_or(Vec::is_empty) && !answer["message"].is_null() {
         println!("read by {}", text(&answer["message"]));
     }
     println!("{}: {}", text(&answer["state"]), show::counts(&answer["counts"]));
