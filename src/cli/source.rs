@@ -58,6 +58,10 @@ fn report(answer: &Value) {
     }
     for stop in answer["stops"].as_array().into_iter().flatten() {
         let what = text(&stop["what"]);
+        if let Some(reason) = stop["reason"].as_str() {
+            println!("guard: {reason}: {} changes wait", stop["losses"]);
+            continue;
+        }
         println!("guard: {what}: {} of {} would go, the limit is {}", stop["losses"], stop["held"], stop["limit"]);
     }
     let went_well = matches!(answer["state"].as_str(), Some("done" | "planned"));

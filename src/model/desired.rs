@@ -145,6 +145,8 @@ pub enum End {
         scope: Scope,
         /// How it was read, and why so; for people.
         how: Option<String>,
+        /// Of what decides which records come: filter, base, mapping, identity.
+        fingerprint: Option<String>,
     },
     /// Nothing is concluded from this read, and why.
     Incomplete { reason: String },

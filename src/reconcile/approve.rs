@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::report::{End, Report, Tally};
 use super::spool::{MAY_LOSE, Spool, Stage};
 use super::turn::{Turn, begin};
-use super::{Context, Error, carry};
+use super::{Context, Error, carry, ledger};
 use crate::model::desired::Record;
 use crate::model::id::RunId;
 use crate::model::kind::Kind;
@@ -56,6 +56,11 @@ async fn carry_out(db: &Db, cx: &Context, source: &SourcePolicy, run: &Run) -> R
     };
     store::run::put(&mut tx, &ended).await?;
     store::run::drop_items(&mut tx, id).await?;
+    if let Some(fingerprint) = store::run::fingerprint(&mut tx, id).await? {
+        let mut state = ledger::state_of(&mut tx, source).await?;
+        state.fingerprint = Some(fingerprint);
+        store::source_state::put(&mut tx, &state).await?;
+    }
     tx.commit().await?;
     Ok(Report {
         source: source.name.clone(),

@@ -29,6 +29,7 @@ pub struct Outcome {
     pub started: Millis,
     pub cursor: Option<String>,
     pub how: Option<String>,
+    pub fingerprint: Option<String>,
 }
 
 /// The last transaction of a run: row, cursor, status, quarantine.
@@ -43,7 +44,7 @@ pub async fn done(
     let overtaken = overtaken(db, source, present).await?;
     let digest = tally.digest();
     let changed = changes_in(&tally.counts) > 0;
-    let Outcome { run, started, cursor, how } = outcome;
+    let Outcome { run, started, cursor, how, fingerprint } = outcome;
     let now = cx.clock.now();
     let mut tx = begin(db, cx).await?;
     if changed {
@@ -61,6 +62,7 @@ pub async fn done(
     }
     let mut state = state_of(&mut tx, source).await?;
     state.cursor = cursor.or(state.cursor);
+    state.fingerprint = fingerprint.or(state.fingerprint);
     state.last_run = if changed { Some(run) } else { state.last_run };
     state.last_at = Some(now);
     state.last_good_at = Some(now);
@@ -151,6 +153,9 @@ pub async fn hold(
             ..blank(run, source, started)
         };
         store::run::put(&mut tx, &row).await?;
+        if let Some(fingerprint) = &read.fingerprint {
+            store::run::remember_fingerprint(&mut tx, run, fingerprint).await?;
+        }
     }
     let mut state = state_of(&mut tx, source).await?;
     state.last_run = Some(run);
@@ -240,7 +245,7 @@ fn blank(id: RunId, source: &SourcePolicy, started: Millis) -> Run {
     }
 }
 
-async fn state_of(tx: &mut Tx, source: &SourcePolicy) -> Result<SourceState, Error> {
+pub(super) async fn state_of(tx: &mut Tx, source: &SourcePolicy) -> Result<SourceState, Error> {
     let state = store::source_state::by_name(tx, &source.name).await?;
     Ok(state.unwrap_or_else(|| SourceState { source: source.name.clone(), ..SourceState::default() }))
 }

@@ -70,6 +70,9 @@ pub struct Refused {
 /// A limit that would be passed (B2).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Stop {
+    /// Not a limit but something else that a person must have seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
     /// A kind (`user`) or a relation (`member`).
     pub what: String,
     pub losses: u64,
@@ -77,8 +80,23 @@ pub struct Stop {
     pub limit: u64,
 }
 
+impl Stop {
+    pub fn limit(what: String, losses: u64, held: u64, limit: u64) -> Stop {
+        Stop { reason: None, what, losses, held, limit }
+    }
+
+    /// So many changes, of a source that is read otherwise than it was.
+    pub fn of_settings(changes: u64) -> Stop {
+        let reason = "filter, base, mapping or identity of the source are others than at its last run";
+        Stop { reason: Some(reason), what: "settings".to_owned(), losses: changes, held: 0, limit: 0 }
+    }
+}
+
 impl std::fmt::Display for Stop {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(reason) = self.reason {
+            return write!(f, "{reason}: {} changes wait for somebody who has looked at them", self.losses);
+        }
         write!(f, "{}: {} of {} would be taken away, the limit is {}", self.what, self.losses, self.held, self.limit)
     }
 }

@@ -37,6 +37,8 @@ pub(super) struct Read {
     pub cursor: Option<String>,
     /// How it was read, for people.
     pub how: Option<String>,
+    /// Of filter, base, mapping and identity.
+    pub fingerprint: Option<String>,
 }
 
 /// Which of the known things are there.
@@ -132,9 +134,11 @@ async fn walk(
             return Ok(failed(source, reason));
         }
     };
+    let other = other_settings(db, source, read.fingerprint.as_deref()).await?;
     let depth = match &mode {
         Mode::Plan => Depth::Changes,
         Mode::Sync { expect: Some(_) } => Depth::All,
+        Mode::Sync { expect: None } if other => Depth::All,
         Mode::Sync { expect: None } => Depth::Losses,
     };
     let mut surveyed = survey(db, cx, source, &mut read, depth).await?;
@@ -161,22 +165,35 @@ async fn walk(
             })
         }
         Mode::Sync { expect } => {
-            if let Some(expected) = expect {
+            if let Some(expected) = &expect {
                 let found = surveyed.tally.digest();
-                if found != expected {
-                    return Err(Error::NotExpected { expected, found });
+                if found != *expected {
+                    return Err(Error::NotExpected { expected: expected.clone(), found });
                 }
+            }
+            let changes = report::changes_in(&surveyed.tally.counts);
+            // Whoever gave the digest of a preview has seen it.
+            if other && expect.is_none() && changes > 0 {
+                surveyed.stops.insert(0, report::Stop::of_settings(changes));
             }
             if !surveyed.stops.is_empty() {
                 return ledger::hold(db, cx, source, started, read, surveyed.stops).await;
             }
-            let Read { mut spool, present, mut tally, cursor, how } = read;
+            let Read { mut spool, present, mut tally, cursor, how, fingerprint } = read;
             let run = cx.clock.run_id();
             let leaving = |kind: Kind, key: &str| present.leaving(kind, key);
             carry::out(db, &cx.within(run), source, &mut spool, &leaving, started, &mut tally).await?;
-            ledger::done(db, cx, source, ledger::Outcome { run, started, cursor, how }, &present, tally).await
+            ledger::done(db, cx, source, ledger::Outcome { run, started, cursor, how, fingerprint }, &present, tally)
+                .await
         }
     }
+}
+
+/// Whether the source was last taken with another filter, base, mapping or identity: what it says now may be of other people.
+async fn other_settings(db: &Db, source: &SourcePolicy, fingerprint: Option<&str>) -> Result<bool, Error> {
+    let Some(fingerprint) = fingerprint else { return Ok(false) };
+    let state = store::source_state::by_name(&mut db.read().await?, &source.name).await?;
+    Ok(state.and_then(|state| state.fingerprint).is_some_and(|before| before != fingerprint))
 }
 
 pub(super) fn told(stops: &[report::Stop]) -> Option<String> {
@@ -213,10 +230,12 @@ async fn gather(
         tally: Tally::default(),
         unsure: Vec::new(),
     };
-    let (cursor, kinds, scope, how) = loop {
+    let (cursor, kinds, scope, how, fingerprint) = loop {
         match chunks.recv().await {
             Some(Chunk::Records(records)) => records.into_iter().try_for_each(|record| gathering.take(record))?,
-            Some(Chunk::End(ReadEnd::Complete { cursor, kinds, scope, how })) => break (cursor, kinds, scope, how),
+            Some(Chunk::End(ReadEnd::Complete { cursor, kinds, scope, how, fingerprint })) => {
+                break (cursor, kinds, scope, how, fingerprint);
+            }
             Some(Chunk::End(ReadEnd::Incomplete { reason })) => return Ok(Err(reason)),
             None => return Ok(Err("the reader stopped before it had said that this was all".to_owned())),
         }
@@ -231,7 +250,7 @@ async fn gather(
     };
     let present = Presence { known, seen, concluded, named };
     absent(db, source, &present, &mut spool).await?;
-    Ok(Ok(Read { spool, present, tally, cursor, how }))
+    Ok(Ok(Read { spool, present, tally, cursor, how, fingerprint }))
 }
 
 struct Gathering {

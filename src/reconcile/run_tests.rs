@@ -57,7 +57,13 @@ async fn read(
 }
 
 fn complete() -> Option<ReadEnd> {
-    Some(ReadEnd::Complete { cursor: Some("c1".to_owned()), kinds: KINDS.to_vec(), scope: Scope::Whole, how: None })
+    Some(ReadEnd::Complete {
+        cursor: Some("c1".to_owned()),
+        kinds: KINDS.to_vec(),
+        scope: Scope::Whole,
+        how: None,
+        fingerprint: None,
+    })
 }
 
 const SYNC: Mode = Mode::Sync { expect: None };

@@ -128,14 +128,14 @@ async fn stops(
         let held = known.max(read.spool.count(Stage::Present(*kind)));
         if source.guard.stops(absent, known) || source.guard.stops(*losses, held) {
             let limit = source.guard.limit(held);
-            stops.push(Stop { what: kind.to_string(), losses: *losses, held, limit });
+            stops.push(Stop::limit(kind.to_string(), *losses, held, limit));
         }
     }
     for (rel, losses) in unlinked.iter().filter(|(_, losses)| **losses > source.guard.count) {
         let held = store::edge::count_of_source(session, &source.name, *rel).await?;
         let limit = source.guard.limit(held);
         if *losses > limit {
-            stops.push(Stop { what: rel.to_string(), losses: *losses, held, limit });
+            stops.push(Stop::limit(rel.to_string(), *losses, held, limit));
         }
     }
     Ok(stops)

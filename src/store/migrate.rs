@@ -21,6 +21,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0008_kept_unique", include_str!("../../migrations/0008_kept_unique.sql")),
     ("0009_api_communicator", include_str!("../../migrations/0009_api_communicator.sql")),
     ("0010_event", include_str!("../../migrations/0010_event.sql")),
+    ("0011_run_fingerprint", include_str!("../../migrations/0011_run_fingerprint.sql")),
 ];
 
 /// Brings the schema up to date and returns the names of what was applied.

@@ -51,6 +51,16 @@ pub async fn put(tx: &mut Tx, run: &Run) -> Result<(), Error> {
     .map(drop)
 }
 
+/// What a held run was read with, kept beside the row until somebody approves it.
+pub async fn remember_fingerprint(tx: &mut Tx, id: RunId, fingerprint: &str) -> Result<(), Error> {
+    tx.execute("UPDATE run SET fingerprint = $1 WHERE id = $2", values![fingerprint, id]).await.map(drop)
+}
+
+pub async fn fingerprint(session: &mut impl Session, id: RunId) -> Result<Option<String>, Error> {
+    let row = session.optional("SELECT fingerprint FROM run WHERE id = $1", values![id]).await?;
+    row.map_or(Ok(None), |row| row.get(0))
+}
+
 /// Adds the row unless it is there. False: it was there.
 pub async fn open(tx: &mut Tx, id: RunId, source: &str, kind: RunKind, at: Millis) -> Result<bool, Error> {
     const SQL: &str = "INSERT INTO run (id, source, kind, state, started, counts) VALUES ($1, $2, $3, $4, $5, '{}') \

@@ -172,9 +172,17 @@ impl Intake {
             Breadth::Whole if !ended => incomplete("a whole push ends with {\"end\": true, \"count\": N}"),
             Breadth::Whole => {
                 let kinds = self.kinds.clone().unwrap_or_else(|| self.seen.iter().copied().collect());
-                End::Complete { cursor: None, kinds: kinds.into_iter().collect(), scope: Scope::Whole, how: None }
+                End::Complete {
+                    cursor: None,
+                    kinds: kinds.into_iter().collect(),
+                    scope: Scope::Whole,
+                    how: None,
+                    fingerprint: None,
+                }
             }
-            Breadth::Only => End::Complete { cursor: None, kinds: Vec::new(), scope: Scope::Only, how: None },
+            Breadth::Only => {
+                End::Complete { cursor: None, kinds: Vec::new(), scope: Scope::Only, how: None, fingerprint: None }
+            }
         }
     }
 

@@ -94,7 +94,7 @@ async fn streams(
     }
     let kinds: Vec<Kind> = ready.kinds_read_whole(&whole);
     let scope = if kinds.is_empty() { Scope::Only } else { Scope::Whole };
-    Ok(End::Complete { cursor: cursor.stored(), kinds, scope, how: None })
+    Ok(End::Complete { cursor: cursor.stored(), kinds, scope, how: None, fingerprint: None })
 }
 
 fn rescans(settings: &Crm, trouble: &Trouble) -> bool {

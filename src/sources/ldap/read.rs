@@ -94,7 +94,13 @@ pub(super) async fn all(
     }
     let scope = if run.whole.is_empty() { Scope::Only } else { Scope::Whole };
     let kinds = run.whole;
-    Ok(End::Complete { cursor: cursor.and_then(|cursor| cursor.text()), kinds, scope, how: Some(run.notes.join("; ")) })
+    Ok(End::Complete {
+        cursor: cursor.and_then(|cursor| cursor.text()),
+        kinds,
+        scope,
+        how: Some(run.notes.join("; ")),
+        fingerprint: Some(reader.fingerprint()),
+    })
 }
 
 impl Run<'_> {

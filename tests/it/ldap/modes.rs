@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use musterd::model::time::Millis;
-use musterd::reconcile::End;
+use musterd::reconcile::{self, End, Mode};
 use musterd::store::{Session as _, source_state};
 
 use super::super::support::slapd::{BASE, Directory, ldif, person};
@@ -207,6 +207,44 @@ async fn a3_b2_everything_is_read_again_in_time_and_after_another_filter() {
         assert_eq!(count(&often.poll(SYNC).await, "same"), 53, "its time has come");
         let row = source_state::by_name(&mut often.world.db.read().await.unwrap(), "hq").await.unwrap().unwrap();
         assert!(row.last_at > Some(Millis(0)) && row.cursor.unwrap().contains("syncrepl"));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b1_b2_another_filter_base_or_mapping_waits_for_somebody_who_has_looked() {
+    both(|which| async move {
+        let directory = Directory::syncing(&ldif(100, 4, 5)).await;
+        let url = directory.url();
+        let hq = Hq::with(which, &url, "guard = { percent = 100, count = 1000 }").await;
+        hq.poll(SYNC).await;
+        let before = state(&hq).await;
+        // Fewer people than the guard would let go, and all by a slip of the pen.
+        let slip = "guard = { percent = 100, count = 1000 }\n[sources.hq.users]\nfilter = '(uid=p00001*)'";
+        let other = hq.reconfigured(&url, slip);
+        let run = other.poll(SYNC).await;
+        assert_eq!(run.state, End::Held, "{:?}", run.message);
+        assert!(run.message.as_deref().is_some_and(|told| told.contains("filter, base, mapping")), "{:?}", run.message);
+        assert_eq!(state(&hq).await, before);
+        let again = other.poll(SYNC).await;
+        assert_eq!((again.state, again.run), (End::Held, run.run), "the same wait, not another");
+        // The old settings are those of before: nothing to look at.
+        assert_eq!(hq.poll(SYNC).await.state, End::Done);
+        // A mapping: previewed, and taken by the digest of the preview.
+        let more = "guard = { percent = 100, count = 1000 }\n[sources.hq.users.map]\ntitle = 'employeeNumber'";
+        let mapped = hq.reconfigured(&url, more);
+        let preview = mapped.poll(Mode::Plan).await;
+        assert_eq!(count(&preview, "update"), 100, "{:?}", preview.counts);
+        assert_eq!(mapped.poll(SYNC).await.state, End::Held);
+        let taken = mapped.poll(Mode::Sync { expect: Some(preview.digest) }).await;
+        assert_eq!((taken.state, count(&taken, "update")), (End::Done, 100), "{:?}", taken.message);
+        assert_eq!(mapped.poll(SYNC).await.run, None);
+        // Approved in place of the digest.
+        let back = hq.poll(SYNC).await;
+        assert_eq!(back.state, End::Held);
+        let approved = reconcile::approve(&hq.world.db, &hq.world.context("test"), back.run.unwrap()).await.unwrap();
+        assert_eq!((approved.state, count(&approved, "update")), (End::Done, 100));
+        assert_eq!((hq.poll(SYNC).await.state, state(&hq).await), (End::Done, before));
     })
     .await;
 }

@@ -53,6 +53,14 @@ impl Hq {
         Hq { world: world_alone(&app), folder, which }
     }
 
+    /// The same store, the source with other keys.
+    pub(super) fn reconfigured(&self, url: &str, more: &str) -> Hq {
+        let source = section(url, more).replace("page_size = 100", "page_size = 500");
+        let text = format!("[sources.hq]\nkind = 'ldap'\nrealm = 'agent'\n{source}");
+        let app = App::new(self.world.db.clone(), Clock::system(), Config::parse(&text).unwrap()).unwrap();
+        Hq { world: world_alone(&app), folder: tempfile::tempdir().unwrap(), which: self.which }
+    }
+
     pub(super) async fn poll(&self, mode: Mode) -> Report {
         poll(&self.world, "hq", mode).await.unwrap()
     }
