@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ldap3::{Ldap, LdapConnAsync, Mod, Scope};
@@ -217,10 +217,24 @@ fn certificates(folder: &Path) {
     }
 }
 
-/// Passes everything through, until the server has sent `limit` bytes in all: then every connection is cut.
+/// What becomes of a connection once the server has sent so many bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Closed in good order.
+    Cut,
+    /// Reset.
+    Reset,
+    /// Nothing comes any more, and nothing ends.
+    Hang,
+    /// A few bytes at a time.
+    Drip,
+}
+
+/// Passes everything through, until the server has sent `left` bytes in all: then every connection has the fault.
 pub struct Proxy {
     pub port: u16,
     left: Arc<AtomicU64>,
+    fault: Arc<Mutex<Fault>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -234,23 +248,31 @@ impl Proxy {
     pub async fn start(server: u16) -> Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let port = listener.local_addr().expect("an address").port();
-        let left = Arc::new(AtomicU64::new(u64::MAX));
-        let shared = left.clone();
+        let (left, fault) = (Arc::new(AtomicU64::new(u64::MAX)), Arc::new(Mutex::new(Fault::Cut)));
+        let shared = (left.clone(), fault.clone());
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let left = shared.clone();
+                let (left, fault) = shared.clone();
                 tokio::spawn(async move {
                     if let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await {
-                        pass(client, server, &left).await;
+                        pass(client, server, &left, &fault).await;
                     }
                 });
             }
         });
-        Proxy { port, left, task }
+        Proxy { port, left, fault, task }
     }
 
-    /// From now on so many bytes of answers pass.
+    pub fn url(&self) -> String {
+        format!("ldap://127.0.0.1:{}", self.port)
+    }
+
     pub fn cut_after(&self, bytes: u64) {
+        self.after(bytes, Fault::Cut);
+    }
+
+    pub fn after(&self, bytes: u64, fault: Fault) {
+        *self.fault.lock().unwrap() = fault;
         self.left.store(bytes, Ordering::SeqCst);
     }
 
@@ -259,28 +281,49 @@ impl Proxy {
     }
 }
 
-async fn pass(client: TcpStream, server: TcpStream, left: &AtomicU64) {
-    let (mut from_client, mut to_client) = client.into_split();
-    let (mut from_server, mut to_server) = server.into_split();
-    let forth = async { tokio::io::copy(&mut from_client, &mut to_server).await.map(|_| ()) };
-    let back = async {
-        let mut buffer = vec![0; 4096];
-        loop {
-            let read = from_server.read(&mut buffer).await?;
-            if read == 0 {
-                return Ok(());
+async fn pass(mut client: TcpStream, mut server: TcpStream, left: &AtomicU64, fault: &Mutex<Fault>) {
+    let (mut from_client, mut from_server) = (vec![0; 4096], vec![0; 4096]);
+    loop {
+        tokio::select! {
+            read = client.read(&mut from_client) => {
+                let Ok(read @ 1..) = read else { return };
+                if server.write_all(&from_client[..read]).await.is_err() {
+                    return;
+                }
             }
-            let take = |left: u64| Some(if left == u64::MAX { left } else { left.saturating_sub(read as u64) });
-            let before = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).unwrap_or(0);
-            let pass = usize::try_from(before).unwrap_or(usize::MAX).min(read);
-            to_client.write_all(&buffer[..pass]).await?;
-            if pass < read {
-                return Err(std::io::Error::other("cut"));
+            read = server.read(&mut from_server) => {
+                let Ok(read @ 1..) = read else { return };
+                let take = |left: u64| Some(if left == u64::MAX { left } else { left.saturating_sub(read as u64) });
+                let before = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).unwrap_or(0);
+                let whole = usize::try_from(before).unwrap_or(usize::MAX).min(read);
+                if client.write_all(&from_server[..whole]).await.is_err() {
+                    return;
+                }
+                if whole == read {
+                    continue;
+                }
+                let now = *fault.lock().unwrap();
+                match now {
+                    Fault::Cut => return,
+                    Fault::Reset => {
+                        client.set_zero_linger().expect("a socket");
+                        return;
+                    }
+                    // Until the client has had enough.
+                    Fault::Hang => {
+                        while matches!(client.read(&mut from_client).await, Ok(1..)) {}
+                        return;
+                    }
+                    Fault::Drip => {
+                        for few in from_server[whole..read].chunks(50) {
+                            tokio::time::sleep(Duration::from_millis(1)).await;
+                            if client.write_all(few).await.is_err() {
+                                return;
+                            }
+                        }
+                    }
+                }
             }
         }
-    };
-    let _: (Result<(), std::io::Error>,) = (async {
-        tokio::select! { done = forth => done, done = back => done }
     }
-    .await,);
 }
