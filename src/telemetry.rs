@@ -27,6 +27,8 @@ pub const BUILD_INFO: &str = "build_info";
 pub const TASK_RUNS: &str = "task_runs_total";
 pub const TASK_DURATION: &str = "task_duration_seconds";
 pub const MAIL_SENT: &str = "mail_sent_total";
+pub const SYNC_RUNS: &str = "sync_runs_total";
+pub const SYNC_LAST_GOOD: &str = "sync_last_success_timestamp";
 pub const EVENTS_OPEN: &str = "events_open";
 pub const WEBHOOKS: &str = "webhooks_total";
 
@@ -42,6 +44,8 @@ const HELP: &[(&str, &str)] = &[
     (BUILD_INFO, "1, with the version"),
     (TASK_RUNS, "Runs of background tasks, by task and outcome"),
     (MAIL_SENT, "Mails that came to an end, by result: sent, failed, indeterminate, skipped"),
+    (SYNC_RUNS, "Reads of sources on their schedule, by source and how they ended"),
+    (SYNC_LAST_GOOD, "When a source was last read and taken, in seconds since 1970"),
     (EVENTS_OPEN, "Events that nobody has acknowledged, by topic"),
     (WEBHOOKS, "Attempts to tell a webhook of an event, by webhook and result: told, failed"),
     (TASK_DURATION, "How long a run of a background task took"),

@@ -33,6 +33,8 @@ pub enum Command {
     Licences,
     MailOutbox { state: Option<String> },
     Events { acknowledged: bool },
+    Sources,
+    Pause { source: String, paused: bool },
     Acknowledge { event: String, changes: Option<i64> },
 }
 
@@ -128,6 +130,8 @@ pub async fn perform(world: World, command: Command, progress: Progress) -> Repl
         Command::Licences => look::licences(&world),
         Command::MailOutbox { state } => look::outbox(&world, state.as_deref()).await,
         Command::Events { acknowledged } => events::list(&world, acknowledged).await,
+        Command::Sources => sources::list(&world).await,
+        Command::Pause { source, paused } => sources::pause(&world, &source, paused).await,
         Command::Acknowledge { event, changes } => events::acknowledge(&world, &event, changes).await,
     };
     done.unwrap_or_else(|failure| {

@@ -65,6 +65,22 @@ pub fn outbox(answer: &Value) {
     table(&["ID", "KIND", "STATE", "ATTEMPTS", "CREATED", "ERROR"], rows(answer, row));
 }
 
+pub fn sources(answer: &Value) {
+    let row = |source: &Value| {
+        let state = if source["paused"] == true { "paused".to_owned() } else { text(&source["state"]) };
+        let mut cells = vec![text(&source["source"]), text(&source["kind"]), state];
+        cells.extend(["last_at", "last_good_at", "next_at"].map(|key| text(&source[key])));
+        cells.push([counts(&source["counts"]), text(&source["message"])].join(" "));
+        cells
+    };
+    table(&["SOURCE", "KIND", "STATE", "LAST", "LAST GOOD", "NEXT", "WHAT"], rows(answer, row));
+}
+
+pub fn paused(answer: &Value) {
+    let state = if answer["paused"] == true { "is paused" } else { "is read on its schedule" };
+    println!("{} {state}", text(&answer["source"]));
+}
+
 pub fn events(answer: &Value) {
     let told = |delivery: &Value| {
         let error =

@@ -68,6 +68,15 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// How every source stands: last read, last good one, next, and what it brought.
+    Sources {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read a source no more on its schedule; `sync` still does.
+    Pause { source: String },
+    /// Read it on its schedule again; what was missed is caught up once.
+    Resume { source: String },
     /// Apply exactly what a guard held.
     Approve {
         run: String,
@@ -205,6 +214,13 @@ async fn run(arguments: Arguments) -> Exit {
             source::run(&origin, Wish::Sync { source, full, expect }, json).await
         }
         Command::Approve { run, json } => source::run(&origin, Wish::Approve { run }, json).await,
+        Command::Sources { json } => ask::answer(&origin, Wish::Sources, json, look::sources).await,
+        Command::Pause { source } => {
+            ask::answer(&origin, Wish::Pause { source, paused: true }, false, look::paused).await
+        }
+        Command::Resume { source } => {
+            ask::answer(&origin, Wish::Pause { source, paused: false }, false, look::paused).await
+        }
         Command::Runs { source, limit, json } => {
             ask::answer(&origin, Wish::Runs { source, limit }, json, look::runs).await
         }

@@ -52,10 +52,18 @@ pub async fn all(session: &mut impl Session) -> Result<Vec<SourceState>, Error> 
     session.all(sql, Vec::new()).await?.iter().map(read).collect()
 }
 
+/// Whether it is read on its schedule. A run under way does not change it.
+pub async fn pause(tx: &mut Tx, source: &str, paused: bool) -> Result<(), Error> {
+    const SQL: &str = "INSERT INTO source_state (source, paused, status) VALUES ($1, $2, '{}') \
+                       ON CONFLICT (source) DO UPDATE SET paused = excluded.paused";
+    tx.execute(SQL, values![source, paused]).await.map(drop)
+}
+
+/// All but whether it is paused, which is `pause`'s.
 pub async fn put(tx: &mut Tx, state: &SourceState) -> Result<(), Error> {
     const SQL: &str = "INSERT INTO source_state (source, cursor, fingerprint, paused, last_run, last_at, last_good_at, \
                        last_state, status) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (source) DO UPDATE \
-                       SET cursor = excluded.cursor, fingerprint = excluded.fingerprint, paused = excluded.paused, \
+                       SET cursor = excluded.cursor, fingerprint = excluded.fingerprint, \
                        last_run = excluded.last_run, last_at = excluded.last_at, \
                        last_good_at = excluded.last_good_at, last_state = excluded.last_state, \
                        status = excluded.status";

@@ -15,10 +15,11 @@ use crate::config::source::{Body, Source};
 use crate::mapping;
 use crate::model::desired::{Chunk, Known};
 use crate::model::time::Millis;
-use crate::reconcile::{self, KnownSet, Mode, Report};
+use crate::reconcile::{self, End, KnownSet, Mode, Report};
 use crate::sources::ldap::Before;
 use crate::sources::{crm, ldap};
 use crate::store::{self, quarantine, source_state};
+use crate::telemetry;
 
 /// Chunks between reader and engine: when the engine is slower, the reader waits.
 const BETWEEN: usize = 4;
@@ -121,6 +122,10 @@ pub async fn poll(world: &World, name: &str, mode: Mode) -> Result<Report, Error
     // Whatever the engine concluded, nothing is read any more; a reader that panicked has sent no end.
     reading.abort();
     let report = report?;
+    if report.state == End::Done {
+        let seconds = world.clock.now().0 as f64 / 1000.0;
+        metrics::gauge!(telemetry::SYNC_LAST_GOOD, "source" => name.to_owned()).set(seconds);
+    }
     if report.run.is_some() {
         world.deliver.notify_one();
     }
@@ -152,6 +157,12 @@ pub async fn due(world: World) -> Result<(), Error> {
 }
 
 fn tell(source: &str, result: &Result<Report, Error>) {
+    let state = match result {
+        Ok(report) => report.state.to_string(),
+        Err(Error::Busy(_)) => return,
+        Err(_) => "error".to_owned(),
+    };
+    metrics::counter!(telemetry::SYNC_RUNS, "source" => source.to_owned(), "state" => state).increment(1);
     match result {
         Ok(report) => tracing::info!(source, state = %report.state, message = report.message, "polled"),
         Err(Error::Busy(_)) => {}

@@ -4,6 +4,7 @@
 mod active_directory;
 mod faults;
 mod modes;
+mod schedule;
 mod sync;
 
 use std::collections::BTreeMap;

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tokio::time::{Duration, interval};
 
 use super::{Exit, Failure, Reply};
+use crate::http::api::sources::standing;
 use crate::http::control::Progress;
 use crate::model::id::RunId;
 use crate::reconcile::{self, End, Mode, Report};
@@ -65,6 +66,25 @@ fn from_poll(error: poll::Error) -> Failure {
         poll::Error::Unknown(_) | poll::Error::Pushed(_) => Failure::Usage(error.to_string()),
         error => Failure::Failed(error.to_string()),
     }
+}
+
+/// How every source stands.
+pub async fn list(world: &World) -> Result<Reply, Failure> {
+    let states = source_state::all(&mut world.db.read().await?).await?;
+    Ok(Reply::fine(Value::Array(standing(&world.config(), &states, world.clock.now()))))
+}
+
+/// Whether a source is read on its schedule; `sync` reads it in any case.
+pub async fn pause(world: &World, source: &str, paused: bool) -> Result<Reply, Failure> {
+    let config = world.config();
+    let found = config.source(source).ok_or_else(|| Failure::Usage(format!("there is no source `{source}`")))?;
+    if found.schedule.is_none() {
+        return Err(Failure::Usage(format!("`{source}` has no schedule: nobody reads it unasked")));
+    }
+    let mut tx = world.db.write().await?;
+    source_state::pause(&mut tx, source, paused).await?;
+    tx.commit().await?;
+    Ok(Reply::fine(json!({"source": source, "paused": paused})))
 }
 
 /// The next read begins at the beginning.

@@ -9,6 +9,7 @@ pub mod invitations;
 pub mod licences;
 pub mod read;
 pub mod records;
+pub mod sources;
 pub mod users;
 pub mod visibility;
 
@@ -39,6 +40,7 @@ pub fn routes() -> Router<App> {
         .merge(users::routes())
         .merge(licences::routes())
         .merge(events::routes())
+        .merge(sources::routes())
 }
 
 /// `/api/openapi.json`: what is served under `/api/v1`, for programs.

@@ -27,7 +27,7 @@ pub(super) enum Persist {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Said {
     /// New or changed; which of the two, servers do not tell apart.
-    Entry(Vec<u8>),
+    Entry(Vec<u8>, Uuid),
     /// Still there, unchanged.
     There(Vec<Uuid>),
     Gone(Vec<Uuid>),
@@ -70,7 +70,7 @@ fn understand(answer: Answer) -> Result<Said, Error> {
             let uuid = uuid(state.expect(OCTETS)?)?;
             match what {
                 0 => Ok(Said::There(vec![uuid])),
-                1 | 2 => Ok(Said::Entry(answer.content)),
+                1 | 2 => Ok(Said::Entry(answer.content, uuid)),
                 3 => Ok(Said::Gone(vec![uuid])),
                 _ => Err(Garbage.into()),
             }
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn what_the_standard_can_say_is_understood() {
-        assert_eq!(understand(answer(op::ENTRY, b"e", STATE, &state(1))).unwrap(), Said::Entry(b"e".to_vec()));
+        assert_eq!(understand(answer(op::ENTRY, b"e", STATE, &state(1))).unwrap(), Said::Entry(b"e".to_vec(), [7; 16]));
         assert_eq!(understand(answer(op::ENTRY, b"e", STATE, &state(0))).unwrap(), Said::There(vec![[7; 16]]));
         assert_eq!(understand(answer(op::ENTRY, b"e", STATE, &state(3))).unwrap(), Said::Gone(vec![[7; 16]]));
         assert_eq!(understand(set(None)).unwrap(), Said::There(vec![[1; 16], [2; 16]]));

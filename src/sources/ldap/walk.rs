@@ -232,12 +232,9 @@ async fn sync(
     let mut again = Vec::new();
     let (mark, deletes) = loop {
         match session.next_sync().await? {
-            Said::Entry(bytes) if reread => {
-                let entry = Entry::of(bytes)?;
-                let value = entry.values(key).next().ok_or(Garbage)?;
-                again.push(value.to_vec());
-            }
-            Said::Entry(bytes) => outgoing.put(Entry::of(bytes)).await?,
+            // Without its operational attributes, and the key is one of them.
+            Said::Entry(_, uuid) if reread => again.push(key_text(key, &uuid).into_bytes()),
+            Said::Entry(bytes, _) => outgoing.put(Entry::of(bytes)).await?,
             Said::There(uuids) => {
                 present = true;
                 send(out, Piece::There(keys_of(uuids))).await?;

@@ -7,8 +7,9 @@ use musterd::model::time::Millis;
 use musterd::reconcile::{self, End, Mode};
 use musterd::store::{Session as _, source_state};
 
+use super::super::support::process::is_root;
 use super::super::support::slapd::{BASE, Directory, ldif, person};
-use super::super::support::{Which, both};
+use super::super::support::{Which, both, ds389, long};
 use super::sync::{Hq, SYNC, count};
 
 const PEOPLE: usize = 300;
@@ -46,7 +47,8 @@ impl Pair {
     async fn of(which: Which, url: &str, more: &str) -> Pair {
         let guard = "guard = { percent = 50, count = 50 }";
         let more = format!("{more}\n{guard}");
-        let plain = format!("mode = 'paged'\n{guard}");
+        let preset = more.lines().find(|line| line.starts_with("preset")).unwrap_or_default();
+        let plain = format!("mode = 'paged'\n{preset}\n{guard}");
         Pair { wise: Hq::with(which, url, &more).await, plain: Hq::with(which, url, &plain).await }
     }
 
@@ -116,6 +118,27 @@ async fn a3_b5_syncrepl_comes_to_what_a_whole_read_comes_to() {
         pair.poll("another branch that is searched").await;
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a3_syncrepl_of_389_ds_comes_to_what_a_whole_read_comes_to() {
+    if !long() || !is_root() {
+        return;
+    }
+    for which in [Which::Sqlite, Which::Postgres] {
+        let directory = ds389::start(&ldif(60, 6, 10)).await;
+        let pair = Pair::of(which, &directory.url(), "preset = '389ds'").await;
+        let first = pair.poll("everything").await;
+        assert!(first.starts_with("syncrepl (the server offers it)"), "{first}");
+        life(&pair, &directory).await;
+        pair.poll("people and a group gone").await;
+        directory.replace(&person(12), "nsAccountLock", &["true"]).await;
+        pair.poll("locked").await;
+        let locked = state(&pair.wise).await.remove("user p000012").unwrap();
+        assert!(locked.starts_with("false"), "{locked}");
+        directory.replace(&person(12), "nsAccountLock", &[]).await;
+        pair.poll("unlocked").await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 //! process id. Nothing here knows what a story is about.
 
 pub mod daemon;
+pub mod ds389;
 pub mod http;
 pub mod oracle;
 pub mod postgres;

@@ -99,6 +99,17 @@ impl Directory {
         directory
     }
 
+    /// Another server that runs already.
+    pub async fn of(server: Server, folder: TempDir, port: u16) -> Directory {
+        let directory = Directory { server, folder, port, tls_port: 0 };
+        directory.until_up().await;
+        directory
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub fn url(&self) -> String {
         format!("ldap://127.0.0.1:{}", self.port)
     }

@@ -1,0 +1,70 @@
+//! The story of a directory on a schedule, as the operator sees it: read at once, shown, paused, read by hand all the same,
+//! and taken up again.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::super::support::both;
+use super::super::support::daemon::Daemon;
+use super::super::support::slapd::{Directory, ldif, person};
+use super::section;
+
+fn source(daemon: &Daemon) -> Value {
+    let done = daemon.cli(&["sources", "--json"]);
+    let all: Value = serde_json::from_str(&done.stdout).unwrap_or_else(|_| panic!("{done:?}"));
+    all.as_array().unwrap().iter().find(|source| source["source"] == "hq").unwrap().clone()
+}
+
+async fn until(daemon: &Daemon, done: impl Fn(&Value) -> bool) -> Value {
+    let start = Instant::now();
+    loop {
+        let source = source(daemon);
+        if done(&source) {
+            return source;
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "{source}\n{}", daemon.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn a3_a_source_is_shown_paused_read_by_hand_and_taken_up_again() {
+    both(|which| async move {
+        let directory = Directory::syncing(&ldif(30, 2, 5)).await;
+        let config = format!(
+            "[sources.hq]\nkind = 'ldap'\nrealm = 'agent'\nschedule = '* * * * *'\n{}[sources.idp]\nkind = 'scim'\nrealm = 'agent'\n",
+            section(&directory.url(), "")
+        );
+        let daemon = Daemon::builder(which).config(&config).start().await;
+        // Never read before: due at once.
+        let first = until(&daemon, |source| source["state"] == "done").await;
+        assert_eq!((&first["counts"]["create"], &first["paused"]), (&json!(32), &json!(false)));
+        assert!(first["message"].as_str().is_some_and(|how| how.starts_with("syncrepl")), "{first}");
+        assert!(first["next_at"].is_string() && first["age_seconds"].is_i64());
+
+        let paused = daemon.cli(&["pause", "hq"]);
+        assert_eq!((paused.code, paused.stdout.trim()), (0, "hq is paused"), "{paused:?}");
+        assert!(daemon.cli(&["sources"]).stdout.contains("paused"));
+        assert_eq!(source(&daemon)["next_at"], Value::Null);
+        directory.replace(&person(1), "title", &["Owner"]).await;
+        let by_hand = daemon.cli(&["sync", "hq", "--json"]);
+        let report: Value = serde_json::from_str(&by_hand.stdout).unwrap();
+        assert_eq!((by_hand.code, &report["counts"]["update"]), (0, &json!(1)));
+        assert_eq!(source(&daemon)["paused"], true, "reading it does not resume it");
+
+        let api = daemon.http.with_token(daemon.token(&["--scope", "sync"]));
+        let listed = api.get("/api/v1/sources").await.expect(200);
+        assert_eq!(listed["items"][0]["source"], "hq");
+        api.post("/api/v1/sources/hq/resume", &Value::Null).await.expect(200);
+        assert_eq!(source(&daemon)["paused"], false);
+        api.post("/api/v1/sources/idp/pause", &Value::Null).await.expect(404);
+        let other = daemon.http.with_token(daemon.token(&["--scope", "api"]));
+        other.get("/api/v1/sources").await.expect(403);
+        for (name, told) in [("idp", "has no schedule"), ("nobody", "there is no source")] {
+            let refused = daemon.cli(&["pause", name]);
+            assert!(refused.code == 64 && refused.stderr.contains(told), "{refused:?}");
+        }
+    })
+    .await;
+}
