@@ -107,7 +107,9 @@ async fn b8_a_sync_that_is_killed_comes_to_what_an_unbroken_one_comes_to() {
         let left: Vec<String> =
             broken.iter().filter(|(_, (active, _))| !active).map(|(login, _)| login.clone()).collect();
         assert!(left.len() <= gone, "{left:?}");
-        left.iter().for_each(|login| drop(broken.remove(login)));
+        for login in &left {
+            broken.remove(login);
+        }
         assert_eq!(broken, whole);
         assert_eq!(invitations(&daemon), (whole.len() + left.len()).min(1000));
     })
