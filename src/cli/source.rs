@@ -91,13 +91,32 @@ pub fn fields(before: &Value, after: &Value) -> Vec<String> {
     let (before, after) = (before.as_object().unwrap_or(&empty), after.as_object().unwrap_or(&empty));
     let old = document::leaves(before);
     let mut lines: Vec<String> = Vec::new();
-    for (path, value) in document::leaves(after) {
+    // What the engine keeps beside the attributes: only where it says more than they do.
+    let told = |path: &[&str], value: &Value| match path.first() {
+        Some(&"$holder") => false,
+        Some(&"$state") => value != "live" || before.contains_key("$state"),
+        Some(&"$active") => after.get("active") != Some(value),
+        _ => true,
+    };
+    for (path, value) in document::leaves(after).into_iter().filter(|(path, value)| told(path, value)) {
         let was = old.iter().find(|(other, _)| *other == path).map(|(_, value)| format!("{value} -> "));
-        lines.push(format!("{}: {}{value}", document::shown(&path), was.unwrap_or_default()));
+        lines.push(format!("{}: {}{value}", plain(&path), was.unwrap_or_default()));
     }
-    let gone = old.iter().filter(|(path, _)| !document::leaves(after).iter().any(|(other, _)| other == path));
-    lines.extend(gone.map(|(path, value)| format!("{}: {value} -> (none)", document::shown(path))));
+    let gone = old.iter().filter(|(path, _)| path.first() != Some(&"$holder"));
+    let gone = gone.filter(|(path, _)| !document::leaves(after).iter().any(|(other, _)| other == path));
+    lines.extend(gone.map(|(path, value)| format!("{}: {value} -> (none)", plain(path))));
     lines
+}
+
+/// The name of a field, in plain words where it is none of the account's own.
+fn plain(path: &[&str]) -> String {
+    let shown = document::shown(path);
+    match shown.strip_prefix('$') {
+        Some("active") => "account active".to_owned(),
+        Some("state") => "account".to_owned(),
+        Some(rest) => rest.to_owned(),
+        None => shown,
+    }
 }
 
 #[cfg(test)]
@@ -114,5 +133,11 @@ mod tests {
             fields(&before, &after),
             ["active: true", r#"name.familyName: "Nová" -> "Malá""#, r#"title: "x" -> (none)"#]
         );
+        let created =
+            json!({"$active": true, "$state": "live", "$holder": {"hq": "3316"}, "active": true, "title": "x"});
+        assert_eq!(fields(&json!({}), &created), ["active: true", r#"title: "x""#]);
+        let left = json!({"$active": false, "$holder": {"hq": null}});
+        let before = json!({"$active": true, "$holder": {"hq": "3316"}});
+        assert_eq!(fields(&before, &left), ["account active: true -> false"]);
     }
 }

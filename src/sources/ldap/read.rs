@@ -144,9 +144,10 @@ impl Run<'_> {
         for part in &self.reader.parts {
             let before = cursor.mark(part.kind).and_then(|mark| STANDARD.decode(mark).ok());
             self.said = before.is_some().then(HashSet::new);
+            let foreign = self.root.is_389();
             let walk = |cookie: Option<Vec<u8>>| {
                 // What 389-ds sends of a change has not what was asked for.
-                let reread = cookie.is_some() && self.root.is_389();
+                let reread = cookie.is_some() && foreign;
                 Walk::Sync { query: part.query.clone(), key: part.key.clone(), cookie, reread }
             };
             let (first, second) = (walk(before.clone()), walk(None));
@@ -161,6 +162,12 @@ impl Run<'_> {
                     .push(format!("{}s from the beginning: the server refused the cookie, {code}{text}", part.kind));
                 went_on = false;
                 ended = self.walk(part, second).await;
+            }
+            // Neither changes nor anybody who is left: that may be everybody, and is looked at at once.
+            if went_on && !self.sent && matches!(&ended, Ok(ended) if ended.lost) {
+                self.notes.push(format!("{}s from the beginning: the server had lost the place", part.kind));
+                went_on = false;
+                ended = self.walk(part, walk(None)).await;
             }
             if let Some(reason) = self.refused(&ended, went_on) {
                 self.notes.push(format!("{}s page by page: the server refused syncrepl, {reason}", part.kind));

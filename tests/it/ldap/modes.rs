@@ -271,3 +271,26 @@ async fn b1_b2_another_filter_base_or_mapping_waits_for_somebody_who_has_looked(
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b2_a_directory_that_is_empty_after_a_restart_takes_nobody_away_unasked() {
+    both(|which| async move {
+        let mut directory = Directory::syncing(&ldif(8, 1, 1)).await;
+        let hq = Hq::with(which, &directory.url(), "").await;
+        hq.poll(SYNC).await;
+        let before = state(&hq).await;
+        directory.delete((0..8).map(person)).await;
+        directory.process().stop();
+        directory.restart().await;
+        // It names neither who changed nor who is left.
+        let run = hq.poll(SYNC).await;
+        assert_eq!(run.state, End::Held, "{:?}", run.message);
+        assert_eq!(state(&hq).await, before);
+        assert!(
+            run.message.as_deref().is_some_and(|told| told.contains("8 of 8 would be taken away")),
+            "{:?}",
+            run.message
+        );
+    })
+    .await;
+}
