@@ -19,45 +19,90 @@ pub async fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
 }
 
 async fn one(size: u64, options: &Options, report: &mut Report) -> anyhow::Result<()> {
-    let directory = Directory::start(&ldif(size)).await;
-    let config = format!(
-        "[sources.hq]\nkind = \"ldap\"\nrealm = \"agent\"\nurl = \"{}\"\ninsecure = true\nbase = \"{BASE}\"\n\
-         bind_dn = \"{ADMIN}\"\npassword = \"{PASSWORD}\"\n",
-        directory.url()
-    );
-    let builder = Daemon::builder(Which::Sqlite).config(&config).wrapper(&options.server_wrapper());
-    let mut daemon = builder.start().await;
+    let directory = Directory::syncing(&ldif(size)).await;
     // The first pass warms the server's cache for everybody.
     calibrate::drain(&directory.url(), BASE, FILTER).await?;
     let (entries, drain) = calibrate::drain(&directory.url(), BASE, FILTER).await?;
     anyhow::ensure!(entries == size, "the directory holds {entries} people, not {size}");
     let drain = drain.as_secs_f64();
-
-    let sync = || {
-        let start = Instant::now();
-        let done = daemon.cli(&["sync", "hq"]);
-        anyhow::ensure!(done.code == 0, "sync: {done:?}");
-        Ok(start.elapsed().as_secs_f64())
-    };
-    let first = sync()?;
-    let again = sync()?;
     let ratio = |time: f64| Some((drain / time, "drain rate"));
+
+    let mut whole = Reading::start(&directory, "paged", options).await;
+    let first = whole.sync()?;
+    let again = whole.sync()?;
+    let mut wise = Reading::start(&directory, "syncrepl", options).await;
+    wise.sync()?;
+    let nothing = wise.sync()?;
+    change(&directory, size).await?;
+    let (little, little_whole) = (wise.sync()?, whole.sync()?);
+
     if options.wants("P1") {
         let value = size as f64 / first;
         let target = Target::AtLeast(0.4 * size as f64 / drain);
         let what = "first LDAP sync".to_owned();
         report.add(Figure { row: "P1", what, size, value, unit: "entries/s", ratio: ratio(first), target });
     }
+    let seconds = |row, what: &str, value, target| Figure {
+        row,
+        what: what.to_owned(),
+        size,
+        value,
+        unit: "s",
+        ratio: ratio(value),
+        target,
+    };
     if options.wants("P2") {
-        let what = "LDAP sync, nothing changed".to_owned();
-        let target = Target::AtMost(1.15 * drain);
-        report.add(Figure { row: "P2", what, size, value: again, unit: "s", ratio: ratio(again), target });
+        report.add(seconds("P2", "LDAP sync, nothing changed", again, Target::AtMost(1.15 * drain)));
+        report.add(seconds("P2", "LDAP sync with a cookie, nothing changed", nothing, Target::AtMost(0.2)));
+    }
+    if options.wants("P3") {
+        let what = "LDAP sync, 1 % changed, 1 % gone";
+        report.add(seconds("P3", what, little_whole, Target::AtMost(1.3 * again)));
+        report.add(seconds("P3", &format!("{what}, with a cookie"), little, Target::AtMost(1.3 * again)));
     }
     if options.wants("P4") {
-        let value = kernel::peak(daemon.process().pid())? as f64 / (1 << 20) as f64;
         let limit = if size <= 100_000 { 64.0 } else { 160.0 };
-        let what = "memory of P1 and P2, peak".to_owned();
-        report.add(Figure { row: "P4", what, size, value, unit: "MB", ratio: None, target: Target::AtMost(limit) });
+        for (what, reading) in [("page by page", &mut whole), ("with a cookie", &mut wise)] {
+            let value = kernel::peak(reading.daemon.process().pid())? as f64 / (1 << 20) as f64;
+            let what = format!("memory of P1 to P3, {what}, peak");
+            report.add(Figure { row: "P4", what, size, value, unit: "MB", ratio: None, target: Target::AtMost(limit) });
+        }
+    }
+    Ok(())
+}
+
+/// A daemon that reads the directory in one mode.
+struct Reading {
+    daemon: Daemon,
+}
+
+impl Reading {
+    async fn start(directory: &Directory, mode: &str, options: &Options) -> Reading {
+        let config = format!(
+            "[sources.hq]\nkind = \"ldap\"\nrealm = \"agent\"\nurl = \"{}\"\ninsecure = true\nbase = \"{BASE}\"\n\
+             bind_dn = \"{ADMIN}\"\npassword = \"{PASSWORD}\"\nmode = \"{mode}\"\n",
+            directory.url()
+        );
+        let builder = Daemon::builder(Which::Sqlite).config(&config).wrapper(&options.server_wrapper());
+        Reading { daemon: builder.start().await }
+    }
+
+    /// Seconds.
+    fn sync(&self) -> anyhow::Result<f64> {
+        let start = Instant::now();
+        let done = self.daemon.cli(&["sync", "hq"]);
+        anyhow::ensure!(done.code == 0, "sync: {done:?}");
+        Ok(start.elapsed().as_secs_f64())
+    }
+}
+
+/// One in a hundred gets another title, another one in a hundred goes.
+async fn change(directory: &Directory, size: u64) -> anyhow::Result<()> {
+    let mut admin = directory.admin().await;
+    for number in (0..size).step_by(100) {
+        let title = ldap3::Mod::Replace("title".to_owned(), ["Changed".to_owned()].into());
+        admin.modify(&generator::dn(number, BASE), vec![title]).await?.success()?;
+        admin.delete(&generator::dn(number + 50, BASE)).await?.success()?;
     }
     Ok(())
 }

@@ -146,13 +146,19 @@ impl World {
     }
 }
 
+/// Where the person stands in a directory.
+pub fn dn(number: u64, suffix: &str) -> String {
+    format!("uid=u{number},ou=people,{suffix}")
+}
+
 /// One entry of an LDIF file for slapd.
 pub fn ldif(number: u64, suffix: &str) -> String {
     // Values that are not ASCII are base64 in LDIF (RFC 2849): two colons.
     format!(
-        "dn: uid=u{number},ou=people,{suffix}\nobjectClass: inetOrgPerson\nuid: u{number}\ncn:: {}\nsn:: {}\n\
+        "dn: {}\nobjectClass: inetOrgPerson\nuid: u{number}\ncn:: {}\nsn:: {}\n\
          givenName:: {}\nmail: {}\ntelephoneNumber: +420 2{:08}\nemployeeNumber: {number}\ntitle:: {}\n\
          departmentNumber: {}\n\n",
+        dn(number, suffix),
         base64(&format!("{} {}", given(number), family(number))),
         base64(&family(number)),
         base64(given(number)),

@@ -140,8 +140,8 @@ async fn measure(arguments: Arguments) -> anyhow::Result<()> {
     if wants(&["P11"]) {
         note("P11", steady::run(&options, &mut report).await, &mut report.missing);
     }
-    if wants(&["P1", "P2", "P4"]) {
-        note("P1, P2, P4", directory::run(&options, &mut report).await, &mut report.missing);
+    if wants(&["P1", "P2", "P3", "P4"]) {
+        note("P1, P2, P3, P4", directory::run(&options, &mut report).await, &mut report.missing);
     }
     if wants(&["P12", "P13"]) {
         note("P12, P13", visibility::run(&options, &mut report).await, &mut report.missing);
