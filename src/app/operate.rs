@@ -34,6 +34,7 @@ pub enum Command {
     MailOutbox { state: Option<String> },
     Events { acknowledged: bool },
     Sources,
+    MapTest { source: String, entry: String },
     Pause { source: String, paused: bool },
     Acknowledge { event: String, changes: Option<i64> },
 }
@@ -130,6 +131,7 @@ pub async fn perform(world: World, command: Command, progress: Progress) -> Repl
         Command::Licences => look::licences(&world),
         Command::MailOutbox { state } => look::outbox(&world, state.as_deref()).await,
         Command::Events { acknowledged } => events::list(&world, acknowledged).await,
+        Command::MapTest { source, entry } => sources::map_test(&world, &source, &entry).await,
         Command::Sources => sources::list(&world).await,
         Command::Pause { source, paused } => sources::pause(&world, &source, paused).await,
         Command::Acknowledge { event, changes } => events::acknowledge(&world, &event, changes).await,

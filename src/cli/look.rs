@@ -65,6 +65,34 @@ pub fn outbox(answer: &Value) {
     table(&["ID", "KIND", "STATE", "ATTEMPTS", "CREATED", "ERROR"], rows(answer, row));
 }
 
+pub fn trials(answer: &Value) {
+    for trial in answer.as_array().into_iter().flatten() {
+        if trial["raw"].is_null() {
+            println!("{}: not found by {}", text(&trial["kind"]), text(&trial["filter"]));
+            continue;
+        }
+        println!("{}: found by {}", text(&trial["kind"]), text(&trial["filter"]));
+        let pairs = |value: &Value| {
+            let all = value.as_object().into_iter().flatten();
+            all.map(|(name, value)| vec![name.clone(), text(value)]).collect()
+        };
+        table(&["ATTRIBUTE", "SAYS"], pairs(&trial["raw"]));
+        println!();
+        table(&["TARGET", "RULE"], pairs(&trial["rules"]));
+        println!();
+        match (&trial["record"]["Present"], &trial["record"]["Bad"]) {
+            (Value::Null, Value::Null) => println!("nothing becomes of it: its rules leave it out"),
+            (Value::Null, bad) => println!("it cannot be taken: {}", text(&bad["reason"])),
+            (record, _) => {
+                let mut lines = source::fields(&Value::Null, &record["attributes"]);
+                let relations = record["relations"].as_object().into_iter().flatten();
+                lines.extend(relations.map(|(name, targets)| format!("{name}: {targets}")));
+                lines.iter().for_each(|line| println!("{line}"));
+            }
+        }
+    }
+}
+
 pub fn sources(answer: &Value) {
     let row = |source: &Value| {
         let state = if source["paused"] == true { "paused".to_owned() } else { text(&source["state"]) };

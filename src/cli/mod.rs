@@ -68,6 +68,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Mappings.
+    #[command(subcommand)]
+    Map(Map),
     /// How every source stands: last read, last good one, next, and what it brought.
     Sources {
         #[arg(long)]
@@ -130,6 +133,18 @@ enum Why {
         login: String,
         /// e.g. name.familyName; all without it.
         attribute: Option<String>,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Map {
+    /// What a directory says of one entry, by which rules it goes, and what becomes of it. Changes nothing.
+    Test {
+        source: String,
+        /// Its distinguished name.
+        entry: String,
         #[arg(long)]
         json: bool,
     },
@@ -214,6 +229,9 @@ async fn run(arguments: Arguments) -> Exit {
             source::run(&origin, Wish::Sync { source, full, expect }, json).await
         }
         Command::Approve { run, json } => source::run(&origin, Wish::Approve { run }, json).await,
+        Command::Map(Map::Test { source, entry, json }) => {
+            ask::answer(&origin, Wish::MapTest { source, entry }, json, look::trials).await
+        }
         Command::Sources { json } => ask::answer(&origin, Wish::Sources, json, look::sources).await,
         Command::Pause { source } => {
             ask::answer(&origin, Wish::Pause { source, paused: true }, false, look::paused).await

@@ -142,6 +142,11 @@ async fn walk(
         Mode::Sync { expect: None } => Depth::Losses,
     };
     let mut surveyed = survey(db, cx, source, &mut read, depth).await?;
+    let changes = report::changes_in(&surveyed.tally.counts);
+    // Whoever gives the digest of a preview has seen it.
+    if other && changes > 0 && !matches!(mode, Mode::Sync { expect: Some(_) }) {
+        surveyed.stops.insert(0, report::Stop::of_settings(changes));
+    }
     match mode {
         Mode::Plan => {
             let mut tally = std::mem::take(&mut read.tally);
@@ -170,11 +175,6 @@ async fn walk(
                 if found != *expected {
                     return Err(Error::NotExpected { expected: expected.clone(), found });
                 }
-            }
-            let changes = report::changes_in(&surveyed.tally.counts);
-            // Whoever gave the digest of a preview has seen it.
-            if other && expect.is_none() && changes > 0 {
-                surveyed.stops.insert(0, report::Stop::of_settings(changes));
             }
             if !surveyed.stops.is_empty() {
                 return ledger::hold(db, cx, source, started, read, surveyed.stops).await;

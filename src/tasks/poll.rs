@@ -30,6 +30,10 @@ pub enum Error {
     Unknown(String),
     #[error("`{0}` is not polled: its records are pushed")]
     Pushed(String),
+    #[error("`{0}` is no directory")]
+    NoDirectory(String),
+    #[error("{0}")]
+    Directory(String),
     #[error("`{0}` is being polled already")]
     Busy(String),
     #[error(transparent)]
@@ -104,6 +108,16 @@ async fn before(world: &World, source: &str, known: &KnownSet) -> Result<Before,
     let refused = refused.into_iter().filter_map(|row| Some((row.kind.parse().ok()?, row.key)));
     let again = refused.chain(known.unsure().iter().cloned()).collect();
     Ok(Before { cursor, again })
+}
+
+/// What becomes of one entry of a directory, step by step. Changes nothing.
+pub async fn try_entry(world: &World, name: &str, entry: &str) -> Result<Vec<ldap::Trial>, Error> {
+    let config = world.config();
+    let source = config.source(name).ok_or_else(|| Error::Unknown(name.to_owned()))?;
+    match Reader::of(source)? {
+        Some(Reader::Ldap(reader)) => reader.try_entry(entry, world.clock.now()).await.map_err(Error::Directory),
+        _ => Err(Error::NoDirectory(name.to_owned())),
+    }
 }
 
 /// Reads the source to its end and plans or applies what it says. A read that broke is no `Err`: the report says `failed`.

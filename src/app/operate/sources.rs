@@ -63,9 +63,21 @@ fn reply(exit: Exit, report: &Report) -> Result<Reply, Failure> {
 
 fn from_poll(error: poll::Error) -> Failure {
     match error {
-        poll::Error::Unknown(_) | poll::Error::Pushed(_) => Failure::Usage(error.to_string()),
+        poll::Error::Unknown(_) | poll::Error::Pushed(_) | poll::Error::NoDirectory(_) => {
+            Failure::Usage(error.to_string())
+        }
         error => Failure::Failed(error.to_string()),
     }
+}
+
+/// One entry of a directory on its way to an account.
+pub async fn map_test(world: &World, source: &str, entry: &str) -> Result<Reply, Failure> {
+    let trials = poll::try_entry(world, source, entry).await.map_err(from_poll)?;
+    if trials.iter().all(|trial| trial.raw.is_none()) {
+        let filters: Vec<String> = trials.iter().map(|trial| format!("{}: {}", trial.kind, trial.filter)).collect();
+        return Err(Failure::Failed(format!("no search finds {entry} ({})", filters.join("; "))));
+    }
+    Ok(Reply::fine(super::shown(&trials)?))
 }
 
 /// How every source stands.

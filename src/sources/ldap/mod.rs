@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use crate::clock::Clock;
 use crate::config::ldap::{Ldap, Search};
 use crate::mapping::{self, Mapping, Names};
-use crate::model::desired::{Chunk, Desired, End, Known, Record};
+use crate::model::desired::{Chunk, Desired, End, Known, Nothing, Record};
 use crate::model::kind::Kind;
 use crate::model::time::Millis;
 use ber::Garbage;
@@ -53,6 +53,8 @@ struct Part {
     query: Query,
     /// As it was written.
     filter: String,
+    /// The same: target -> rule.
+    rules: serde_json::Map<String, Value>,
     /// Lower case.
     key: String,
     /// The mapping speaks of when an entry was changed.
@@ -107,6 +109,37 @@ impl Reader {
     }
 }
 
+/// What one search makes of an entry.
+#[derive(Debug, serde::Serialize)]
+pub struct Trial {
+    pub kind: Kind,
+    /// As it was written.
+    pub filter: String,
+    /// What the directory says; `None`: the search does not find it.
+    pub raw: Option<Value>,
+    /// Target -> rule.
+    pub rules: serde_json::Map<String, Value>,
+    /// What becomes of it; `None` where nothing does.
+    pub record: Option<Record>,
+}
+
+impl Reader {
+    /// Reads one entry and shows its way through every search. Changes nothing.
+    pub async fn try_entry(&self, dn: &str, now: Millis) -> Result<Vec<Trial>, String> {
+        let told = |error: session::Error| error.to_string();
+        let mut session = Session::open(&self.settings).await.map_err(told)?;
+        let mut trials = Vec::new();
+        for part in &self.parts {
+            let found = session.found(dn, &part.query).await.map_err(told)?;
+            let raw = found.as_ref().map(Entry::raw);
+            let record = found.and_then(|entry| part.record(&entry, &Nothing, now));
+            trials.push(Trial { kind: part.kind, filter: part.filter.clone(), raw, rules: part.rules.clone(), record });
+        }
+        session.close().await;
+        Ok(trials)
+    }
+}
+
 impl Part {
     fn compile(settings: &Ldap, kind: Kind, search: &Search) -> Result<Part, Vec<mapping::Fault>> {
         let defaults = preset::preset(settings.preset, kind);
@@ -147,7 +180,7 @@ impl Part {
             attributes: attributes.into_iter().collect(),
         };
         let stamped = query.attributes.iter().any(|name| name == STAMP);
-        Ok(Part { kind, mapping, query, filter, key, stamped, default_active })
+        Ok(Part { kind, mapping, query, filter, rules, key, stamped, default_active })
     }
 
     fn taken(&self, entry: Result<Entry, Garbage>, known: &dyn Known, now: Millis) -> Option<Record> {

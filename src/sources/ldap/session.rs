@@ -153,6 +153,10 @@ impl Session {
             attributes: attributes.iter().map(|name| (*name).to_owned()).collect(),
         };
         self.wire.send(&search_within(&query, 0), &[]).await?;
+        self.only().await
+    }
+
+    async fn only(&mut self) -> Result<Option<Entry>, Error> {
         let mut found = None;
         loop {
             match self.next().await {
@@ -163,6 +167,13 @@ impl Session {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// The entry of this name, if the query would find it.
+    pub(super) async fn found(&mut self, dn: &str, query: &Query) -> Result<Option<Entry>, Error> {
+        let query = Query { base: dn.to_owned(), ..query.clone() };
+        self.wire.send(&search_within(&query, 0), &[]).await?;
+        self.only().await
     }
 
     /// The rest of an attribute that the server sends in pieces, from `next` on. Only between two pages.

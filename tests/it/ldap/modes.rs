@@ -258,6 +258,7 @@ async fn b1_b2_another_filter_base_or_mapping_waits_for_somebody_who_has_looked(
         let mapped = hq.reconfigured(&url, more);
         let preview = mapped.poll(Mode::Plan).await;
         assert_eq!(count(&preview, "update"), 100, "{:?}", preview.counts);
+        assert!(preview.stops[0].reason.is_some(), "a preview says why it is needed");
         assert_eq!(mapped.poll(SYNC).await.state, End::Held);
         let taken = mapped.poll(Mode::Sync { expect: Some(preview.digest) }).await;
         assert_eq!((taken.state, count(&taken, "update")), (End::Done, 100), "{:?}", taken.message);

@@ -68,3 +68,38 @@ async fn a3_a_source_is_shown_paused_read_by_hand_and_taken_up_again() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a5_one_entry_is_shown_on_its_way_through_the_mapping() {
+    both(|which| async move {
+        let directory = Directory::start(&ldif(5, 1, 2)).await;
+        let config = format!(
+            "[sources.hq]\nkind = 'ldap'\nrealm = 'agent'\n{}[sources.hq.users.map]\ntitle = \"= title or 'staff'\"\n\
+             [sources.idp]\nkind = 'scim'\nrealm = 'agent'\n",
+            section(&directory.url(), "")
+        );
+        let daemon = Daemon::builder(which).config(&config).start().await;
+        let shown = daemon.cli(&["map", "test", "hq", &person(1)]);
+        assert_eq!(shown.code, 0, "{shown:?}");
+        for part in [
+            "user: found by (objectClass=inetOrgPerson)",
+            "givenname",
+            "= title or 'staff'",
+            "title: \"Consultant\"",
+            "userName: \"p000001\"",
+            "group: not found by",
+        ] {
+            assert!(shown.stdout.contains(part), "{part} in {}", shown.stdout);
+        }
+        let json = daemon.cli(&["map", "test", "hq", &person(1), "--json"]);
+        let trials: Value = serde_json::from_str(&json.stdout).unwrap();
+        assert_eq!(trials[0]["record"]["Present"]["attributes"]["title"], "Consultant");
+        let nobody = daemon.cli(&["map", "test", "hq", "uid=nobody,dc=example,dc=com"]);
+        assert!(nobody.code == 1 && nobody.stderr.contains("no search finds"), "{nobody:?}");
+        let other = daemon.cli(&["map", "test", "idp", "x"]);
+        assert!(other.code == 64 && other.stderr.contains("is no directory"), "{other:?}");
+        let nothing = daemon.cli(&["runs", "--json"]);
+        assert!(!nothing.stdout.contains("\"source\":\"hq\""), "{nothing:?}");
+    })
+    .await;
+}
