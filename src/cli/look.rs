@@ -87,7 +87,9 @@ pub fn trials(answer: &Value) {
                 let mut lines = source::fields(&Value::Null, &record["attributes"]);
                 let relations = record["relations"].as_object().into_iter().flatten();
                 lines.extend(relations.map(|(name, targets)| format!("{name}: {targets}")));
-                lines.iter().for_each(|line| println!("{line}"));
+                for line in lines {
+                    println!("{line}");
+                }
             }
         }
     }
