@@ -4,11 +4,12 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use ldap3::{Ldap, LdapConnAsync, Mod, Scope, SearchEntry};
+use ldap3::{Ldap, LdapConnAsync, Scope, SearchEntry};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use super::process::Server;
+use super::slapd;
 
 pub const DOMAIN: &str = "DC=ad,DC=bench,DC=test";
 pub const ADMIN: &str = "Administrator@ad.bench.test";
@@ -102,14 +103,11 @@ impl Domain {
     }
 
     pub async fn replace(&self, dn: &str, attribute: &str, values: &[&str]) {
-        let change = Mod::Replace(attribute.to_owned(), values.iter().map(|value| (*value).to_owned()).collect());
-        let done = self.admin().await.modify(dn, vec![change]).await;
-        done.and_then(ldap3::LdapResult::success).expect("modified");
+        slapd::replace(self.admin().await, dn, attribute, values).await;
     }
 
     pub async fn rename(&self, dn: &str, rdn: &str, parent: Option<&str>) {
-        let done = self.admin().await.modifydn(dn, rdn, true, parent).await;
-        done.and_then(ldap3::LdapResult::success).expect("renamed");
+        slapd::rename(self.admin().await, dn, rdn, parent).await;
     }
 
     pub async fn delete(&self, dn: &str) {

@@ -145,14 +145,11 @@ impl Directory {
     }
 
     pub async fn replace(&self, dn: &str, attribute: &str, values: &[&str]) {
-        let change = Mod::Replace(attribute.to_owned(), values.iter().map(|value| (*value).to_owned()).collect());
-        let done = self.admin().await.modify(dn, vec![change]).await;
-        done.and_then(ldap3::LdapResult::success).expect("modified");
+        replace(self.admin().await, dn, attribute, values).await;
     }
 
     pub async fn rename(&self, dn: &str, rdn: &str, parent: Option<&str>) {
-        let done = self.admin().await.modifydn(dn, rdn, true, parent).await;
-        done.and_then(ldap3::LdapResult::success).expect("renamed");
+        rename(self.admin().await, dn, rdn, parent).await;
     }
 
     pub async fn delete(&self, dns: impl IntoIterator<Item = String>) {
@@ -182,6 +179,18 @@ impl Directory {
         let entry = ldap3::SearchEntry::construct(entries.into_iter().next().expect("an entry"));
         entry.attrs.into_values().next().and_then(|values| values.into_iter().next()).expect("a value")
     }
+}
+
+/// As an administrator of any directory does it.
+pub async fn replace(mut admin: Ldap, dn: &str, attribute: &str, values: &[&str]) {
+    let change = Mod::Replace(attribute.to_owned(), values.iter().map(|value| (*value).to_owned()).collect());
+    let done = admin.modify(dn, vec![change]).await;
+    done.and_then(ldap3::LdapResult::success).expect("modified");
+}
+
+pub async fn rename(mut admin: Ldap, dn: &str, rdn: &str, parent: Option<&str>) {
+    let done = admin.modifydn(dn, rdn, true, parent).await;
+    done.and_then(ldap3::LdapResult::success).expect("renamed");
 }
 
 /// Debian keeps the servers out of a user's PATH.
