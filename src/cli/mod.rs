@@ -86,6 +86,15 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Take back what a run did, and pause its source. What was changed since stays as it is and is told (exit code 4).
+    Undo {
+        run: String,
+        /// Show what would be taken back and write nothing; exit code 2 when there is something.
+        #[arg(long)]
+        plan: bool,
+        #[arg(long)]
+        json: bool,
+    },
     /// What ran, newest first, and how every source stands.
     Runs {
         #[arg(long)]
@@ -229,6 +238,7 @@ async fn run(arguments: Arguments) -> Exit {
             source::run(&origin, Wish::Sync { source, full, expect }, json).await
         }
         Command::Approve { run, json } => source::run(&origin, Wish::Approve { run }, json).await,
+        Command::Undo { run, plan, json } => source::run(&origin, Wish::Undo { run, plan }, json).await,
         Command::Map(Map::Test { source, entry, json }) => {
             ask::answer(&origin, Wish::MapTest { source, entry }, json, look::trials).await
         }

@@ -1,4 +1,4 @@
-//! `plan`, `sync`, `approve`: the answer as a table for people, to the last field.
+//! `plan`, `sync`, `approve`, `undo`: the answer as a table for people, to the last field.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -68,10 +68,38 @@ fn report(answer: &Value) {
     if went_well && answer["stops"].as_array().is_none_or(Vec::is_empty) && !answer["message"].is_null() {
         println!("read by {}", text(&answer["message"]));
     }
+    undone(answer);
     println!("{}: {}", text(&answer["state"]), show::counts(&answer["counts"]));
     match &answer["run"] {
+        Value::Null if answer["undone"].is_string() => {}
         Value::Null => println!("digest {}", text(&answer["digest"])),
         run => println!("run {}", text(run)),
+    }
+}
+
+/// What an undoing says beside its changes.
+fn undone(answer: &Value) {
+    let since = answer["since"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for since in since {
+        let by = match &since["by"] {
+            Value::Null => String::new(),
+            by => format!(", by {} in {} at {}", text(&by["actor"]), text(&by["run"]), text(&by["at"])),
+        };
+        let what = fields(&since["left"], &since["found"]).join(", ");
+        println!("changed since: {} {} {what}{by}", text(&since["kind"]), text(&since["label"]));
+    }
+    if let Some(more) = answer["changed_since"].as_u64().map(|all| all.saturating_sub(since.len() as u64))
+        && more > 0
+    {
+        println!("… and {more} more that were changed since");
+    }
+    for (what, count) in answer["stays"].as_object().into_iter().flatten() {
+        let what = if what == "invite" { "invitations that were sent" } else { "credentials that were set" };
+        println!("{what}: {count}, which cannot be taken back");
+    }
+    if answer["paused"] == true {
+        let source = text(&answer["source"]);
+        println!("{source} is paused: see to what it says (`musterd plan {source}`), then `musterd resume {source}`");
     }
 }
 

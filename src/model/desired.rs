@@ -88,6 +88,26 @@ impl Ref {
             Ref::Match { kind, attribute, value } => format!("match:{kind}:{attribute}:{value}"),
         }
     }
+
+    /// What `stored` made this text of; `None` where it made it of nothing.
+    pub fn of_stored(text: &str) -> Option<Ref> {
+        let (word, rest) = text.split_once(':')?;
+        match word {
+            "id" => Some(Ref::Id(rest.parse().ok()?)),
+            "alias" => Some(Ref::Alias(rest.to_owned())),
+            "key" => {
+                let (kind, key) = rest.split_once(':')?;
+                Some(Ref::Key(Kind::stored(kind).ok()?, key.to_owned()))
+            }
+            "match" => {
+                let (kind, rest) = rest.split_once(':')?;
+                let (attribute, value) = rest.split_once(':')?;
+                let kind = Kind::stored(kind).ok()?;
+                Some(Ref::Match { kind, attribute: attribute.to_owned(), value: value.to_owned() })
+            }
+            _ => None,
+        }
+    }
 }
 
 /// First 16 bytes of a SHA-256.
@@ -171,5 +191,26 @@ impl Known for Nothing {
 
     fn holds(&self, _: Kind, _: &str) -> bool {
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_reference_is_read_back() {
+        let all = [
+            Ref::Id(EntityId(uuid::Uuid::from_u128(7))),
+            Ref::Key(Kind::Group, "a:b:c".to_owned()),
+            Ref::Alias("cn=a:b,dc=x".to_owned()),
+            Ref::Match { kind: Kind::Contact, attribute: "number".to_owned(), value: "47:11".to_owned() },
+        ];
+        for one in all {
+            assert_eq!(Ref::of_stored(&one.stored()), Some(one));
+        }
+        for text in ["", "id:", "id:x", "key:nobody:1", "match:user:number", "renamed:alias:x"] {
+            assert_eq!(Ref::of_stored(text), None, "{text}");
+        }
     }
 }

@@ -117,6 +117,39 @@ pub fn leaves(document: &Document) -> Vec<(Vec<&str>, &Value)> {
     out
 }
 
+/// What stands at a path.
+pub fn at<'d>(document: &'d Document, path: &[&str]) -> Option<&'d Value> {
+    let (first, rest) = path.split_first()?;
+    let value = document.get(*first)?;
+    if rest.is_empty() { Some(value) } else { at(value.as_object()?, rest) }
+}
+
+/// Puts a value at a path, in objects that are made where there are none; `None` takes away what stands there, and the
+/// objects that become empty by it.
+pub fn put(document: &mut Document, path: &[&str], value: Option<Value>) {
+    let Some((first, rest)) = path.split_first() else { return };
+    if rest.is_empty() {
+        match value {
+            Some(value) => document.insert((*first).to_owned(), value),
+            None => document.remove(*first),
+        };
+        return;
+    }
+    if value.is_none() && !document.get(*first).is_some_and(Value::is_object) {
+        return;
+    }
+    let inner = document.entry(*first).or_insert(Value::Null);
+    if !inner.is_object() {
+        *inner = Value::Object(Document::new());
+    }
+    if let Value::Object(inner) = inner {
+        put(inner, rest, value);
+        if inner.is_empty() {
+            document.remove(*first);
+        }
+    }
+}
+
 /// A path as people write it: `name.familyName`, `urn:..:Agent:note`.
 pub fn shown(path: &[&str]) -> String {
     path.iter().enumerate().fold(String::new(), |mut text, (at, segment)| {
@@ -151,6 +184,21 @@ mod tests {
             Value::Object(merge([&high, &low])),
             json!({"name": {"familyName": "Novotna", "givenName": "Eva"}, "emails": [{"value": "a@x"}], "note": "n"})
         );
+    }
+
+    #[test]
+    fn a_leaf_is_put_and_taken_away_with_the_objects_around_it() {
+        let mut it = doc(json!({"a": {"b": {"c": 1}}, "d": 2}));
+        assert_eq!(at(&it, &["a", "b", "c"]), Some(&json!(1)));
+        assert_eq!(at(&it, &["d", "b"]), None);
+        put(&mut it, &["a", "b", "e"], Some(json!(3)));
+        put(&mut it, &["x", "y"], Some(json!(4)));
+        put(&mut it, &["no", "where"], None);
+        put(&mut it, &["d"], None);
+        assert_eq!(Value::Object(it.clone()), json!({"a": {"b": {"c": 1, "e": 3}}, "x": {"y": 4}}));
+        put(&mut it, &["a", "b", "c"], None);
+        put(&mut it, &["a", "b", "e"], None);
+        assert_eq!(Value::Object(it), json!({"x": {"y": 4}}));
     }
 
     #[test]

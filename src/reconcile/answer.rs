@@ -34,6 +34,8 @@ pub enum Error {
     NoRun(RunId),
     #[error("run {id} is {state} and waits for no approval")]
     NotHeld { id: RunId, state: String },
+    #[error("run {id} is {state}: only what a run has done can be taken back")]
+    NotDone { id: RunId, state: String },
     /// Held changes that no longer fit, by label.
     #[error("changed since it was held: {}", .0.join(", "))]
     Moved(Vec<String>),

@@ -7,7 +7,6 @@ use super::spool::{self, Ahead, Spool, Stage};
 use super::turn::begin;
 use super::{Applied, Context, Error, Leaving, MOST_RECORDS, Outcome, Refusal};
 use crate::model::desired::Record;
-use crate::model::run::RunKind;
 use crate::model::source::SourcePolicy;
 use crate::model::time::Millis;
 use crate::store::{self, Db};
@@ -114,7 +113,7 @@ async fn piece(
         applied.run = applied.run.or(one.run);
     }
     if let Some(run) = applied.run.filter(|run| !cx.is_open(*run)) {
-        store::run::open(&mut tx, run, &source.name, RunKind::from(source.kind), started).await?;
+        store::run::open(&mut tx, run, &source.name, cx.kind_of(source), started).await?;
     }
     tx.commit().await?;
     if let Some(run) = applied.run {

@@ -16,6 +16,7 @@ use crate::model::hidden::{self, Hidden};
 use crate::model::id::RunId;
 use crate::model::kind::Kind;
 use crate::model::profile::Profiles;
+use crate::model::run::RunKind;
 use crate::model::source::{SourceKind, SourcePolicy};
 use crate::model::time::Millis;
 use crate::model::unique::{self, Claim, Unique};
@@ -32,13 +33,15 @@ pub struct Context {
     pub run: Option<RunId>,
     /// What the transactions of a run must still hold; `None` where nobody else could be at work.
     pub(super) lease: Option<Lease>,
+    /// The run takes back what another one did.
+    pub(super) undoing: Option<Arc<Undoing>>,
     /// Runs of the day that are known to be in the database: saves a statement per call.
     pub(super) opened: Arc<Mutex<HashSet<RunId>>>,
 }
 
 impl Context {
     pub fn new(clock: Clock, policies: Arc<Policies>, actor: impl Into<String>) -> Context {
-        Context { clock, policies, actor: actor.into(), run: None, lease: None, opened: Arc::default() }
+        Context { clock, policies, actor: actor.into(), run: None, lease: None, undoing: None, opened: Arc::default() }
     }
 
     /// The same world, another actor.
@@ -52,6 +55,16 @@ impl Context {
         Context { run: Some(run), ..self.clone() }
     }
 
+    #[must_use]
+    pub(super) fn undoing(&self, what: Undoing) -> Context {
+        Context { undoing: Some(Arc::new(what)), ..self.clone() }
+    }
+
+    /// What a run of this source is.
+    pub(super) fn kind_of(&self, source: &SourcePolicy) -> RunKind {
+        if self.undoing.is_some() { RunKind::Undo } else { RunKind::from(source.kind) }
+    }
+
     pub(super) fn is_open(&self, run: RunId) -> bool {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).contains(&run)
     }
@@ -63,6 +76,13 @@ impl Context {
         }
         opened.insert(run);
     }
+}
+
+/// What the records of an undoing run cannot say.
+#[derive(Debug, Default)]
+pub(super) struct Undoing {
+    /// What was there before the run that is taken back, under keys that came with it: it loses the key and stays.
+    pub older: HashSet<(Kind, String)>,
 }
 
 /// The id of the run that a source's calls of one day share: every process comes to the same without asking.

@@ -37,7 +37,7 @@ pub async fn end_interrupted(db: &Db, now: Millis) -> Result<usize, Error> {
     Ok(left.len())
 }
 
-fn is_shared(run: &Run) -> bool {
+pub(super) fn is_shared(run: &Run) -> bool {
     run.state == RunState::Running && run.id == run_of_day(&run.source, run.started)
 }
 

@@ -33,6 +33,7 @@ mod overlay;
 mod people_tests;
 mod plan;
 mod report;
+mod reverse;
 pub mod run;
 #[cfg(test)]
 mod run_tests;
@@ -44,6 +45,9 @@ mod survey;
 mod take;
 mod tell;
 mod turn;
+mod undo;
+#[cfg(test)]
+mod undo_tests;
 pub mod unique;
 pub mod why;
 #[cfg(test)]
@@ -60,6 +64,7 @@ pub use known::{KnownSet, known};
 pub use look::{Seen, look};
 pub use report::{End, Refused, Report, Stop};
 pub use run::{Mode, run};
+pub use undo::{Undone, undo};
 pub use why::why;
 
 use crate::model::id::RunId;

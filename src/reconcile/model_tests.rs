@@ -12,17 +12,18 @@ use crate::model::desired::{Record, Ref, Targets, Write};
 use crate::model::document::{self, Document};
 use crate::model::id::EntityId;
 use crate::model::kind::{Kind, Rel};
+use crate::model::source::SourceKind;
 use crate::model::time::Millis;
 use crate::store::testing::{both, dump};
 use crate::store::{self, Session};
 
 /// By belief, the most believed first.
-const SOURCES: [&str; 3] = ["hr", "ldap", "crm"];
+pub(super) const SOURCES: [&str; 3] = ["hr", "ldap", "crm"];
 const PEOPLE: u64 = 5;
 
 /// What each source says of each person, and of the one group's members.
 #[derive(Default)]
-struct Model {
+pub(super) struct Model {
     said: BTreeMap<(u64, usize), Document>,
     last: BTreeMap<u64, Document>,
     members: BTreeMap<usize, BTreeSet<u64>>,
@@ -65,7 +66,7 @@ fn saying(clock: &Clock, person: u64) -> Document {
 }
 
 /// One random word of one source, into the model and as a record.
-fn word(clock: &Clock, model: &mut Model, source: usize) -> Record {
+pub(super) fn word(clock: &Clock, model: &mut Model, source: usize) -> Record {
     let person = clock.below(PEOPLE);
     let key = format!("{}-{person}", SOURCES[source]);
     if clock.below(8) == 0 {
@@ -108,6 +109,14 @@ fn word(clock: &Clock, model: &mut Model, source: usize) -> Record {
         model.said.insert((person, source), desired.attributes.clone());
     }
     present(desired)
+}
+
+/// A world of the three sources.
+pub(super) fn three(db: store::Db) -> World {
+    let policy = |(at, name): (usize, &&str)| super::apply_tests::policy(name, SourceKind::Crm, 30 - at as i64);
+    let mut policies: Vec<_> = SOURCES.iter().enumerate().map(policy).collect();
+    policies[1].priority = policies[0].priority; // equal ones by name: "hr" before "ldap"
+    World::with(db, policies)
 }
 
 async fn compare(world: &World, model: &Model, step: usize) {
@@ -161,13 +170,7 @@ async fn compare(world: &World, model: &Model, step: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b5_the_store_ends_where_the_model_ends_and_saying_it_again_writes_nothing() {
     both(|db| async move {
-        let mut policies: Vec<_> = SOURCES
-            .iter()
-            .enumerate()
-            .map(|(at, name)| super::apply_tests::policy(name, crate::model::source::SourceKind::Crm, 30 - at as i64))
-            .collect();
-        policies[1].priority = policies[0].priority; // equal ones by name: "hr" before "ldap"
-        let world = World::with(db, policies);
+        let world = three(db);
         let random = Clock::fixed(Millis(0), 20_260_921);
         let mut model = Model::default();
         for step in 0..150 {

@@ -41,6 +41,15 @@ pub(super) struct Read {
     pub fingerprint: Option<String>,
 }
 
+impl Read {
+    /// Records that no reader sent.
+    pub fn of_spool(spool: Spool) -> Read {
+        let known = Arc::new(KnownSet::default());
+        let present = Presence { seen: Seen::of(&known), known, concluded: Vec::new(), named: HashSet::new() };
+        Read { spool, present, tally: Tally::default(), cursor: None, how: None, fingerprint: None }
+    }
+}
+
 /// Which of the known things are there.
 pub(super) struct Presence {
     known: Arc<KnownSet>,

@@ -19,7 +19,7 @@ use crate::store::{self, Db};
 const KINDS: [Kind; 2] = [Kind::User, Kind::Group];
 
 /// A reader that says these records and ends so. Records whose digest is known are told as `Same`, as readers do.
-async fn read(
+pub(super) async fn read(
     world: &World,
     source: &str,
     records: Vec<Record>,
@@ -56,7 +56,7 @@ async fn read(
     report
 }
 
-fn complete() -> Option<ReadEnd> {
+pub(super) fn complete() -> Option<ReadEnd> {
     Some(ReadEnd::Complete {
         cursor: Some("c1".to_owned()),
         kinds: KINDS.to_vec(),
@@ -66,7 +66,7 @@ fn complete() -> Option<ReadEnd> {
     })
 }
 
-const SYNC: Mode = Mode::Sync { expect: None };
+pub(super) const SYNC: Mode = Mode::Sync { expect: None };
 
 pub(super) async fn sync(world: &World, records: Vec<Record>) -> Report {
     read(world, "ldap", records, complete(), SYNC).await.unwrap()

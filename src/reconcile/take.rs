@@ -3,10 +3,12 @@
 //! Start with `take`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::bound;
+use super::context::Undoing;
 use super::correlate::{self, correlate};
 use super::plan::{realm_of, speaks_ids};
 use super::world::{Fate, Hold, Thing, World};
@@ -85,6 +87,10 @@ fn present(
         Thing::new(blank(id, desired.kind, realm, batch))
     });
     admit(thing, batch, desired.kind, realm, &desired.key)?;
+    if batch.cx.undoing.is_some() && takes_back_a_remark(thing, batch, &desired.key) {
+        thing.records.push(at);
+        return Ok((id, desired.relations));
+    }
     let hold = match thing.hold_of(&batch.source.name, &desired.key) {
         Some(hold) => hold,
         None => {
@@ -133,6 +139,21 @@ fn present(
     thing.records.push(at);
     world.keys.insert((desired.kind, desired.key), id);
     Ok((id, desired.relations))
+}
+
+/// A source that let go of what it never held had said no more than that: the word goes, and whoever does hold the thing
+/// says all of it again.
+fn takes_back_a_remark(thing: &mut Thing, batch: &Batch<'_>, key: &str) -> bool {
+    let Some(at) = thing.hold_of(&batch.source.name, key) else { return false };
+    let said = &thing.holds[at].now;
+    if !said.ended || !said.doc.as_ref().is_some_and(Document::is_empty) {
+        return false;
+    }
+    thing.dropped.extend(thing.holds.remove(at).before);
+    for hold in &mut thing.holds {
+        hold.now.digest = None;
+    }
+    true
 }
 
 /// The entity that an unknown key means: by our own id where the source speaks of it so, else by the rules.
@@ -231,6 +252,9 @@ fn admit(thing: &Thing, batch: &Batch<'_>, kind: Kind, realm: Option<Realm>, key
     if let Some(login) = thing.now.login_key.as_ref().filter(|login| batch.source.protected.contains(*login)) {
         return Err(Refusal::Protected { login: login.clone() });
     }
+    if thing.is_tombstone() && batch.cx.undoing.is_some() && !thing.now.doc.is_empty() {
+        return Ok(());
+    }
     if thing.is_tombstone() && !may_restore(thing, batch, key) {
         return Err(Refusal::Deleted);
     }
@@ -268,7 +292,15 @@ fn gone(world: &mut World, batch: &Batch<'_>, at: usize, kind: Kind, key: &str) 
     if let Some(login) = thing.now.login_key.as_ref().filter(|login| batch.source.protected.contains(*login)) {
         return Err(Refusal::Protected { login: login.clone() });
     }
+    let older = |undoing: &Arc<Undoing>| undoing.older.contains(&(kind, key.to_owned()));
     let fate = match (batch.source.kind, batch.source.absence) {
+        _ if batch.cx.undoing.is_some() => {
+            if batch.cx.undoing.as_ref().is_some_and(older) {
+                Fate::Disable
+            } else {
+                Fate::Delete
+            }
+        }
         (SourceKind::Operator, _) => Fate::DeleteForAll,
         (SourceKind::Scim, _) | (_, Absence::Delete) => Fate::Delete,
         (_, Absence::Disable) => Fate::Disable,

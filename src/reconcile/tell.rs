@@ -73,16 +73,13 @@ fn change(thing: &Thing, links: &Links, batch: &Batch<'_>) -> Option<Change> {
         leaf("$missing", Value::Null, json!(thing.missing));
     }
     let mut key = None;
-    let (mut attached, mut released) = (false, false);
+    let (mut attached, mut released) = (None, None);
     for hold in thing.holds.iter().filter(|hold| hold.now.source == batch.source.name) {
         let held = hold.before.as_ref().filter(|before| !before.ended);
         let holds = (!hold.now.ended).then_some(&hold.now);
         if held.is_some() != holds.is_some() {
-            attached |= holds.is_some();
-            released |= held.is_some();
-            let holder =
-                |there: bool| if there { json!({ hold.now.source.as_str(): hold.now.key }) } else { Value::Null };
-            leaf("$holder", holder(held.is_some()), holder(holds.is_some()));
+            let holder = Some(json!({ hold.now.source.as_str(): hold.now.key }));
+            if holds.is_some() { attached = holder } else { released = holder }
         }
         let external = |assertion: Option<&Assertion>| {
             assertion.and_then(|a| a.external_id.clone()).map_or(Value::Null, Value::String)
@@ -92,6 +89,8 @@ fn change(thing: &Thing, links: &Links, batch: &Batch<'_>) -> Option<Change> {
             key = Some(hold.now.key.clone());
         }
     }
+    let (is_attached, is_released) = (attached.is_some(), released.is_some());
+    leaf("$holder", released.unwrap_or_default(), attached.unwrap_or_default());
     let mut linked = (false, false);
     if let Some((gone, come)) = links.of(thing.now.id).map(edges::told) {
         linked = (!come.is_empty(), !gone.is_empty());
@@ -103,14 +102,14 @@ fn change(thing: &Thing, links: &Links, batch: &Batch<'_>) -> Option<Change> {
     if after.is_empty() || only_remarked(thing, &after, batch) {
         return None;
     }
-    let op = op(thing, doc_changed || attached, released, linked);
+    let op = op(thing, doc_changed || is_attached, is_released, linked);
     Some(Change {
         op,
         kind: thing.now.kind,
         entity: Some(thing.now.id),
         label: label(thing),
         source: batch.source.name.clone(),
-        key: key.unwrap_or_default(),
+        key: key.or_else(|| Some(thing.dropped.first()?.key.clone())).unwrap_or_default(),
         before,
         after,
     })

@@ -20,6 +20,8 @@ pub struct Thing {
     /// What the document of `now` comes to; `None` until the thing is settled.
     pub derived: Option<Derived>,
     pub holds: Vec<Hold>,
+    /// Holds that are taken back as if they had never been.
+    pub dropped: Vec<Assertion>,
     /// The records of the batch that speak of it.
     pub records: Vec<usize>,
     /// The batch's source removed it for everybody (operator), or for itself by an explicit deletion.
@@ -75,6 +77,7 @@ impl Thing {
             now: entity,
             derived: None,
             holds: Vec::new(),
+            dropped: Vec::new(),
             records: Vec::new(),
             fate: Fate::Disable,
             login_kept: false,

@@ -103,6 +103,8 @@ async fn assertions(tx: &mut Tx, things: &[&Thing]) -> Result<(), Error> {
         .filter(|hold| hold.before.as_ref().is_some_and(|before| *before != hold.now))
         .map(|hold| &hold.now)
         .collect();
+    let dropped: Vec<&Assertion> = things.iter().flat_map(|thing| &thing.dropped).collect();
+    store::assertion::delete(tx, &dropped).await?;
     store::assertion::insert(tx, &new).await?;
     Ok(store::assertion::update(tx, &changed).await?)
 }

@@ -65,6 +65,12 @@ pub async fn update(tx: &mut Tx, rows: &[&Assertion]) -> Result<(), Error> {
     sql::rows(tx, INSERT, TAIL, rows.iter().map(|row| values_of(row)).collect()).await.map(drop)
 }
 
+pub async fn delete(tx: &mut Tx, rows: &[&Assertion]) -> Result<(), Error> {
+    const HEAD: &str = "DELETE FROM assertion WHERE (source, kind, key) IN (VALUES";
+    let rows = rows.iter().map(|row| values![&row.source, row.kind, &row.key]).collect();
+    sql::rows(tx, HEAD, ")", rows).await.map(drop)
+}
+
 fn values_of(row: &Assertion) -> Vec<Value> {
     values![
         &row.source,

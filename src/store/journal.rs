@@ -95,6 +95,36 @@ pub async fn of_run(session: &mut impl Session, run: RunId, after: i64, limit: i
     session.all(sql, values![run, after, limit]).await?.iter().map(read).collect()
 }
 
+/// A run's changes before `before`, the newest first, at most `limit`.
+pub async fn of_run_backwards(
+    session: &mut impl Session,
+    run: RunId,
+    before: i64,
+    limit: i64,
+) -> Result<Vec<Entry>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM journal WHERE run_id = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3");
+    session.all(sql, values![run, before, limit]).await?.iter().map(read).collect()
+}
+
+/// A run's changes of these, in the order of writing.
+pub async fn of_run_and_entities(
+    session: &mut impl Session,
+    run: RunId,
+    ids: &[EntityId],
+) -> Result<Vec<Entry>, Error> {
+    let mut found = Vec::new();
+    for ids in ids.chunks(sql::MOST) {
+        // By the index of the things, which have few rows: a run has many.
+        let mut text = sql::Text::new(&format!("SELECT {COLUMNS} FROM journal WHERE run_id || '' = "));
+        text.bind(run).push(" AND entity_id IN ").list(ids.iter().copied());
+        for row in session.all(text.sql, text.values).await? {
+            found.push(read(&row)?);
+        }
+    }
+    found.sort_unstable_by_key(|entry| entry.seq);
+    Ok(found)
+}
+
 /// An entity's history, oldest first, after `after`, at most `limit`.
 pub async fn of_entity(session: &mut impl Session, id: EntityId, after: i64, limit: i64) -> Result<Vec<Entry>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM journal WHERE entity_id = $1 AND seq > $2 ORDER BY seq LIMIT $3");

@@ -7,6 +7,7 @@ mod kills;
 mod modes;
 mod schedule;
 mod sync;
+mod undo;
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! `plan`, `sync`, `approve`: one code for the preview and for the real run.
+//! `plan`, `sync`, `approve`, `undo`: one code for the preview and for the real run.
 
 use serde_json::{Value, json};
 use tokio::time::{Duration, interval};
@@ -8,7 +8,8 @@ use crate::http::api::sources::standing;
 use crate::http::control::Progress;
 use crate::model::id::RunId;
 use crate::reconcile::{self, End, Mode, Report};
-use crate::store::source_state;
+use crate::store::{self, source_state};
+use crate::tasks::turns::Turn;
 use crate::tasks::{World, poll};
 
 /// Writes nothing. Exit code 2 says that there is something to do.
@@ -45,11 +46,41 @@ pub async fn sync(
 
 /// Applies exactly what the guard held.
 pub async fn approve(world: &World, run: &str) -> Result<Reply, Failure> {
-    let id: RunId = run.parse().map_err(|_| Failure::Usage(format!("{run} is no run's id; see `musterd runs`")))?;
+    let id = run_id(run)?;
+    let _turn = turn(world, id).await?;
     let report = reconcile::approve(&world.db, &world.context(super::ACTOR), id).await?;
     world.deliver.notify_one();
     let exit = if report.refused.is_empty() { Exit::Fine } else { Exit::Partial };
     reply(exit, &report)
+}
+
+/// Takes back what a run did; `plan`: shows it and writes nothing.
+pub async fn undo(world: &World, run: &str, plan: bool, progress: Progress) -> Result<Reply, Failure> {
+    let id = run_id(run)?;
+    let turn = if plan { None } else { turn(world, id).await? };
+    let context = world.context(super::ACTOR);
+    let undone = told(progress, run, reconcile::undo(&world.db, &context, id, plan)).await?;
+    drop(turn);
+    world.deliver.notify_one();
+    let left = !undone.report.refused.is_empty() || undone.changed_since > 0;
+    let exit = match (plan, undone.report.is_empty()) {
+        (true, false) => Exit::Pending,
+        (true, true) => Exit::Fine,
+        (false, _) if left => Exit::Partial,
+        (false, _) => Exit::Fine,
+    };
+    Ok(Reply { exit, answer: super::shown(&undone)?, error: None })
+}
+
+fn run_id(run: &str) -> Result<RunId, Failure> {
+    run.parse().map_err(|_| Failure::Usage(format!("{run} is no run's id; see `musterd runs`")))
+}
+
+/// Nobody reads the run's source meanwhile. `None`: there is no such run, which the engine says better.
+async fn turn(world: &World, id: RunId) -> Result<Option<Turn>, Failure> {
+    let Some(run) = store::run::by_id(&mut world.db.read().await?, id).await? else { return Ok(None) };
+    let turn = world.polling.take(&run.source);
+    turn.map(Some).ok_or_else(|| Failure::Failed(poll::Error::Busy(run.source).to_string()))
 }
 
 fn reply(exit: Exit, report: &Report) -> Result<Reply, Failure> {
@@ -90,7 +121,8 @@ pub async fn list(world: &World) -> Result<Reply, Failure> {
 pub async fn pause(world: &World, source: &str, paused: bool) -> Result<Reply, Failure> {
     let config = world.config();
     let found = config.source(source).ok_or_else(|| Failure::Usage(format!("there is no source `{source}`")))?;
-    if found.schedule.is_none() {
+    // What an undoing paused is taken up again, whether or not it has a schedule.
+    if found.schedule.is_none() && paused {
         return Err(Failure::Usage(format!("`{source}` has no schedule: nobody reads it unasked")));
     }
     let mut tx = world.db.write().await?;

@@ -40,7 +40,7 @@ async fn resume(State(app): State<App>, caller: Caller, Path(name): Path<String>
 async fn set_paused(app: App, caller: Caller, name: String, paused: bool) -> Result<Json<Value>, Problem> {
     caller.require(Scope::Sync)?;
     unbound(&caller)?;
-    if app.config().source(&name).is_none_or(|source| source.schedule.is_none()) {
+    if app.config().source(&name).is_none_or(|source| source.schedule.is_none() && paused) {
         return Err(Problem::not_found());
     }
     attempt(|| {

@@ -16,7 +16,7 @@ fn source(daemon: &Daemon) -> Value {
     all.as_array().unwrap().iter().find(|source| source["source"] == "hq").unwrap().clone()
 }
 
-async fn until(daemon: &Daemon, done: impl Fn(&Value) -> bool) -> Value {
+pub(super) async fn until(daemon: &Daemon, done: impl Fn(&Value) -> bool) -> Value {
     let start = Instant::now();
     loop {
         let source = source(daemon);
