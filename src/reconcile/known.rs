@@ -2,52 +2,78 @@
 //! digests of their last records. Readers compare by it; the run finds by it what was not seen.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use sha2::{Digest as _, Sha256};
 
 use super::Error;
 use crate::model::desired::{Digest, Known};
 use crate::model::kind::Kind;
-use crate::store::{self, Db};
+use crate::store::{self, Db, Session};
 
 /// Keys asked for at once.
 const PAGE: i64 = 5_000;
 /// The next reads get to the others.
-const MOST_UNSURE: usize = 1000;
+const MOST_UNSURE: i64 = 1000;
 /// A record that carried no digest. No SHA-256 of a record is all zeros.
 const NONE: [u8; 16] = [0; 16];
 
+/// Read when it is asked for: a read of what changed can do without.
 #[derive(Default)]
 pub struct KnownSet {
-    /// Sorted by hash: 32 bytes per thing, and no slack of a table.
-    entries: Vec<(u128, [u8; 16])>,
-    held: BTreeMap<Kind, u64>,
+    source: String,
+    all: OnceLock<All>,
     /// Those without a digest, at most `MOST_UNSURE`.
     unsure: Vec<(Kind, String)>,
 }
 
+#[derive(Default)]
+struct All {
+    /// Sorted by hash: 32 bytes per thing, and no slack of a table.
+    entries: Vec<(u128, [u8; 16])>,
+    held: BTreeMap<Kind, u64>,
+}
+
 impl KnownSet {
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// Things that must go through the mapping again although they may look the same: what they point at got another name.
     pub fn unsure(&self) -> &[(Kind, String)] {
         &self.unsure
     }
 
-    /// How many things of the kind the source holds.
-    pub fn held(&self, kind: Kind) -> u64 {
-        self.held.get(&kind).copied().unwrap_or(0)
+    /// From here on it knows everything that the source holds.
+    pub async fn load(&self, db: &Db) -> Result<(), Error> {
+        if !self.is_loaded() {
+            let all = all(db, &self.source).await?;
+            // Somebody else may have been first, with the same.
+            let _ = self.all.set(all);
+        }
+        Ok(())
     }
 
+    pub(super) fn is_loaded(&self) -> bool {
+        self.all.get().is_some()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all.get().map_or(0, |all| all.entries.len())
+    }
+
+    /// How many things of the kind the source holds. Of a set that was not loaded: no more than `most` are counted.
+    pub(super) async fn held(&self, session: &mut impl Session, kind: Kind, most: u64) -> Result<u64, store::Error> {
+        match self.all.get() {
+            Some(all) => Ok(all.held.get(&kind).copied().unwrap_or(0)),
+            None if self.source.is_empty() => Ok(0),
+            None => store::assertion::count_held(session, &self.source, kind, most.cast_signed()).await,
+        }
+    }
+
+    /// `None` also as long as it is not loaded.
     pub(super) fn position(&self, kind: Kind, key: &str) -> Option<usize> {
-        let hash = hash(kind, key);
-        self.entries.binary_search_by_key(&hash, |(hash, _)| *hash).ok()
+        self.position_of(hash(kind, key))
+    }
+
+    pub(super) fn position_of(&self, hash: u128) -> Option<usize> {
+        self.all.get()?.entries.binary_search_by_key(&hash, |(hash, _)| *hash).ok()
     }
 }
 
@@ -57,7 +83,8 @@ impl Known for KnownSet {
     }
 
     fn is(&self, kind: Kind, key: &str, digest: &Digest) -> bool {
-        self.position(kind, key).is_some_and(|at| self.entries[at].1 == digest.0 && digest.0 != NONE)
+        let same = |all: &All| self.position(kind, key).is_some_and(|at| all.entries[at].1 == digest.0);
+        digest.0 != NONE && self.all.get().is_some_and(same)
     }
 }
 
@@ -75,7 +102,19 @@ pub(super) fn hash(kind: Kind, key: &str) -> u128 {
 
 /// Everything that the source holds now.
 pub async fn known(db: &Db, source: &str) -> Result<KnownSet, Error> {
-    let mut set = KnownSet::default();
+    let set = known_later(db, source).await?;
+    set.load(db).await?;
+    Ok(set)
+}
+
+/// As `known`, and read no sooner than somebody asks.
+pub async fn known_later(db: &Db, source: &str) -> Result<KnownSet, Error> {
+    let unsure = store::assertion::without_digest(&mut db.read().await?, source, MOST_UNSURE).await?;
+    Ok(KnownSet { source: source.to_owned(), all: OnceLock::new(), unsure })
+}
+
+async fn all(db: &Db, source: &str) -> Result<All, Error> {
+    let mut set = All::default();
     let mut read = db.read().await?;
     let mut after: Option<(Kind, String)> = None;
     loop {
@@ -84,9 +123,6 @@ pub async fn known(db: &Db, source: &str) -> Result<KnownSet, Error> {
         let full = page.len() as i64 == PAGE;
         after = page.last().map(|held| (held.kind, held.key.clone()));
         for held in page {
-            if held.digest.is_none() && set.unsure.len() < MOST_UNSURE {
-                set.unsure.push((held.kind, held.key.clone()));
-            }
             set.entries.push((hash(held.kind, &held.key), held.digest.map_or(NONE, |digest| digest.0)));
             *set.held.entry(held.kind).or_default() += 1;
         }
@@ -100,6 +136,7 @@ pub async fn known(db: &Db, source: &str) -> Result<KnownSet, Error> {
 }
 
 /// Which of the known things were seen: one bit each.
+#[derive(Default)]
 pub(super) struct Seen(Vec<u64>);
 
 impl Seen {

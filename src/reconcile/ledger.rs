@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
+use super::gather::Presence;
 use super::report::{End, Refused, Report, Stop, Tally, changes_in};
-use super::run::{Presence, Read, told};
+use super::run::{Read, told};
 use super::survey::{Depth, survey};
 use super::turn::begin;
 use super::{Context, Error, approve};

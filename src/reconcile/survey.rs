@@ -122,7 +122,9 @@ async fn stops(
 ) -> Result<Vec<Stop>, Error> {
     let mut stops = Vec::new();
     for (kind, losses) in losses {
-        let known = read.present.held(*kind);
+        // Of more than these the losses are too small a part.
+        let most = losses.saturating_mul(100) / u64::from(source.guard.percent.max(1)) + 1;
+        let known = read.present.held(session, *kind, most.max(losses + 1)).await?;
         let absent = read.spool.count(Stage::Gone(*kind));
         // A new source holds nothing yet: what it reads stands for it.
         let held = known.max(read.spool.count(Stage::Present(*kind)));

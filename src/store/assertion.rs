@@ -114,6 +114,36 @@ pub async fn held_after(
         .collect()
 }
 
+/// Things that the source points at by a name and whose last record left no digest, at most `limit`.
+pub async fn without_digest(
+    session: &mut impl Session,
+    source: &str,
+    limit: i64,
+) -> Result<Vec<(Kind, String)>, Error> {
+    const SQL: &str = "SELECT kind, key FROM assertion WHERE source = $1 AND digest IS NULL AND alias IS NOT NULL \
+                       AND NOT ended ORDER BY kind, key LIMIT $2";
+    let rows = session.all(SQL, values![source, limit]).await?;
+    rows.iter().map(|row| Ok((row.parse(0)?, row.get(1)?))).collect()
+}
+
+/// Those of the keys that the source holds.
+pub async fn held_keys(
+    session: &mut impl Session,
+    source: &str,
+    kind: Kind,
+    keys: &[&str],
+) -> Result<Vec<String>, Error> {
+    let mut found = Vec::new();
+    for keys in keys.chunks(sql::MOST) {
+        let mut text = Text::new("SELECT key FROM assertion WHERE NOT ended AND source = ");
+        text.bind(source).push(" AND kind = ").bind(kind).push(" AND key IN ").list(keys.iter().copied());
+        for row in session.all(text.sql, text.values).await? {
+            found.push(row.get(0)?);
+        }
+    }
+    Ok(found)
+}
+
 /// How many things of the kind the source holds, counting no further than `most`.
 pub async fn count_held(session: &mut impl Session, source: &str, kind: Kind, most: i64) -> Result<u64, Error> {
     const SQL: &str = "SELECT count(*) FROM (SELECT 1 AS one FROM assertion WHERE source = $1 AND kind = $2 \

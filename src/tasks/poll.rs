@@ -2,6 +2,7 @@
 //! engine plan or apply them. On a schedule (`due`) and on demand (`poll`) it is the same code. One source is never polled
 //! twice at once. Nothing here decides what a record means. Start at `poll`.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -13,12 +14,13 @@ use crate::config::crm::Crm;
 use crate::config::fault::{Fault, Refused};
 use crate::config::source::{Body, Source};
 use crate::mapping;
-use crate::model::desired::{Chunk, Known};
+use crate::model::desired::{Chunk, Digest, End as ReadEnd, Known};
+use crate::model::kind::Kind;
 use crate::model::time::Millis;
 use crate::reconcile::{self, End, KnownSet, Mode, Report};
-use crate::sources::ldap::Before;
+use crate::sources::ldap::{Before, Knowing};
 use crate::sources::{crm, ldap};
-use crate::store::{self, quarantine, source_state};
+use crate::store::{self, Db, quarantine, source_state};
 use crate::telemetry;
 
 /// Chunks between reader and engine: when the engine is slower, the reader waits.
@@ -68,11 +70,36 @@ impl Reader {
         }
     }
 
-    async fn read(&self, known: &dyn Known, before: Before, clock: &Clock, out: mpsc::Sender<Chunk>) {
+    async fn read(&self, known: Later, before: Before, clock: &Clock, out: mpsc::Sender<Chunk>) {
         match self {
-            Reader::Ldap(reader) => ldap::read(reader, known, before, clock, out).await,
-            Reader::Crm(both) => crm::read(&both.0, &both.1, known, before.cursor, clock, out).await,
+            Reader::Ldap(reader) => ldap::read(reader, &known, before, clock, out).await,
+            Reader::Crm(both) => match known.load().await {
+                Ok(()) => crm::read(&both.0, &both.1, &known, before.cursor, clock, out).await,
+                Err(reason) => drop(out.send(Chunk::End(ReadEnd::Incomplete { reason })).await),
+            },
         }
+    }
+}
+
+/// What the store holds of a source, read when the reader asks for it.
+struct Later {
+    db: Db,
+    set: Arc<KnownSet>,
+}
+
+impl Known for Later {
+    fn is(&self, kind: Kind, key: &str, digest: &Digest) -> bool {
+        self.set.is(kind, key, digest)
+    }
+
+    fn holds(&self, kind: Kind, key: &str) -> bool {
+        self.set.holds(kind, key)
+    }
+}
+
+impl Knowing for Later {
+    fn load(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+        Box::pin(async { self.set.load(&self.db).await.map_err(|error| error.to_string()) })
     }
 }
 
@@ -126,11 +153,11 @@ pub async fn poll(world: &World, name: &str, mode: Mode) -> Result<Report, Error
     let source = config.source(name).ok_or_else(|| Error::Unknown(name.to_owned()))?;
     let reader = Reader::of(source)?.ok_or_else(|| Error::Pushed(name.to_owned()))?;
     let _turn = world.polling.take(name).ok_or_else(|| Error::Busy(name.to_owned()))?;
-    let known = Arc::new(reconcile::known(&world.db, name).await?);
+    let known = Arc::new(reconcile::known_later(&world.db, name).await?);
     let before = before(world, name, &known).await?;
     let (out, arriving) = mpsc::channel(BETWEEN);
-    let (clock, compared) = (world.clock.clone(), known.clone());
-    let reading = tokio::spawn(async move { reader.read(&*compared, before, &clock, out).await });
+    let (clock, compared) = (world.clock.clone(), Later { db: world.db.clone(), set: known.clone() });
+    let reading = tokio::spawn(async move { reader.read(compared, before, &clock, out).await });
     let context = world.context(format!("source:{name}"));
     let report = reconcile::run(&world.db, &context, &source.policy, arriving, known, mode).await;
     // Whatever the engine concluded, nothing is read any more; a reader that panicked has sent no end.

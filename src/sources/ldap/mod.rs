@@ -8,6 +8,7 @@ mod cursor;
 mod dirsync;
 mod disabled;
 mod entry;
+mod modes;
 mod preset;
 mod read;
 mod root;
@@ -17,6 +18,7 @@ mod walk;
 mod wire;
 
 use std::collections::BTreeSet;
+use std::pin::Pin;
 
 use ldap3::asn1::ASNTag as _;
 use serde_json::Value;
@@ -238,6 +240,18 @@ fn encode(filter: &str) -> Option<Vec<u8>> {
     Some(encoded.to_vec())
 }
 
+/// What is known of the things that a directory speaks of, read when it is asked for.
+pub trait Knowing: Known {
+    /// From here on `Known` answers from everything that is known, and as if nothing were before.
+    fn load(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>>;
+}
+
+impl Knowing for Nothing {
+    fn load(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
 /// What is known before a read.
 #[derive(Debug, Clone, Default)]
 pub struct Before {
@@ -248,7 +262,7 @@ pub struct Before {
 }
 
 /// Reads what there is to read and always ends with `Chunk::End`, unless nobody listens any more.
-pub async fn read(reader: &Reader, known: &dyn Known, before: Before, clock: &Clock, out: mpsc::Sender<Chunk>) {
+pub async fn read(reader: &Reader, known: &dyn Knowing, before: Before, clock: &Clock, out: mpsc::Sender<Chunk>) {
     let end = match read::all(reader, known, &before, clock, &out).await {
         Ok(end) => end,
         Err(error) => End::Incomplete { reason: error.to_string() },

@@ -65,6 +65,8 @@ pub(super) enum Error {
     Garbage(#[from] Garbage),
     #[error("{0} (`mode` says how changes are found)")]
     Mode(String),
+    #[error("what is known of the directory's things could not be read: {0}")]
+    Known(String),
     #[error("the reader was stopped")]
     Stopped,
 }

@@ -80,6 +80,11 @@ pub(super) struct Ended {
 }
 
 impl Walk {
+    /// Whether most of what it finds is known already, or is to be told from what is.
+    pub(super) fn meets_the_known(&self) -> bool {
+        matches!(self, Walk::Paged { .. } | Walk::Sweep { .. } | Walk::Sync { cookie: None, .. })
+    }
+
     pub(super) async fn go(self, session: &mut Session, out: &Pieces) -> Result<Ended, Error> {
         match self {
             Walk::Paged { query, stamp } => paged(session, &query, stamp, out).await,

@@ -1,0 +1,326 @@
+//! What a reader says, taken to its last word: spooled, counted, and held against what the source held before. What is known is
+//! looked up for each where that is little, and read whole where the read is about everything. Start with `gather`.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::known::{self, KnownSet, Seen};
+use super::report::{Refused, Tally};
+use super::run::Read;
+use super::spool::{MAY_LOSE, Spool, Stage};
+use super::{Error, MOST_RECORDS, sound};
+use crate::model::desired::{Chunk, Desired, End, Record, Scope};
+use crate::model::kind::Kind;
+use crate::model::source::SourcePolicy;
+use crate::store::{self, Db, Session};
+
+/// Keys that are remembered to the end of a run.
+const MOST_NAMED: usize = 50_000;
+
+/// Which of the known things are there.
+#[derive(Default)]
+pub(super) struct Presence {
+    known: Arc<KnownSet>,
+    seen: Seen,
+    /// Kinds of which what was not seen is absent.
+    concluded: Vec<Kind>,
+    /// Hashes of the other keys that were named, there or gone; none where they are too many to be kept.
+    named: HashSet<u128>,
+}
+
+impl Presence {
+    /// Whether this read said of it that it is there, or gone.
+    pub fn was_read(&self, kind: Kind, key: &str) -> bool {
+        match self.known.position(kind, key) {
+            Some(at) => self.seen.has(at),
+            None => self.named.contains(&known::hash(kind, key)),
+        }
+    }
+
+    /// Whether everything of the kind was read.
+    pub fn is_whole(&self, kind: Kind) -> bool {
+        self.concluded.contains(&kind)
+    }
+
+    /// How many things of the kind the source held before, counted no further than `most` where that costs something.
+    pub async fn held(&self, session: &mut impl Session, kind: Kind, most: u64) -> Result<u64, store::Error> {
+        self.known.held(session, kind, most).await
+    }
+
+    /// Whether this read said something of what the record speaks of.
+    pub fn speaks_of(&self, record: &Record) -> bool {
+        let (kind, key) = match record {
+            Record::Present(desired) => (desired.kind, &desired.key),
+            Record::Gone { kind, key } | Record::Same { kind, key } => (*kind, key),
+            Record::Bad { .. } => return false,
+        };
+        self.concluded.contains(&kind) || self.was_read(kind, key)
+    }
+
+    /// Known, and absent from a complete read.
+    pub fn leaving(&self, kind: Kind, key: &str) -> bool {
+        self.concluded.contains(&kind) && self.known.position(kind, key).is_some_and(|at| !self.seen.has(at))
+    }
+}
+
+/// Takes the chunks until the last word. `Ok(Err)`: the read was not complete, and why.
+pub(super) async fn gather(
+    db: &Db,
+    source: &SourcePolicy,
+    mut chunks: mpsc::Receiver<Chunk>,
+    known: Arc<KnownSet>,
+) -> Result<Result<Read, String>, Error> {
+    let mut gathering = Gathering { known, ..Gathering::default() };
+    let (cursor, kinds, scope, how, fingerprint) = loop {
+        match chunks.recv().await {
+            Some(Chunk::Records(records)) => {
+                gathering.learn();
+                records.into_iter().try_for_each(|record| gathering.take(record))?;
+                if gathering.gone.len() >= MOST_RECORDS {
+                    gathering.let_go(db, source).await?;
+                }
+            }
+            Some(Chunk::End(End::Complete { cursor, kinds, scope, how, fingerprint })) => {
+                break (cursor, kinds, scope, how, fingerprint);
+            }
+            Some(Chunk::End(End::Incomplete { reason })) => return Ok(Err(reason)),
+            None => return Ok(Err("the reader stopped before it had said that this was all".to_owned())),
+        }
+    };
+    if scope == Scope::Whole || gathering.new.len() > MOST_NAMED {
+        gathering.known.load(db).await?;
+    }
+    gathering.learn();
+    gathering.let_go(db, source).await?;
+    let Gathering { known, seen, new, mut spool, tally, unsure, .. } = gathering;
+    let named = if new.len() > MOST_NAMED { HashSet::new() } else { new };
+    // A record that could not even say who it is may be anybody: nobody of its kind is absent then.
+    let sure = |kind: &Kind| !unsure.contains(&None) && !unsure.contains(&Some(*kind));
+    let concluded = match scope {
+        Scope::Whole => kinds.into_iter().filter(sure).collect(),
+        Scope::Only => Vec::new(),
+    };
+    let present = Presence { known, seen, concluded, named };
+    absent(db, source, &present, &mut spool).await?;
+    Ok(Ok(Read { spool, present, tally, cursor, how, fingerprint }))
+}
+
+#[derive(Default)]
+struct Gathering {
+    known: Arc<KnownSet>,
+    /// What is known is looked at in `known`.
+    learned: bool,
+    seen: Seen,
+    /// Of the known ones, those that the read said something new of; to be there is another matter.
+    told: Seen,
+    /// Hashes of keys that are not known, or not yet: a key that comes twice is a fault of the source.
+    new: HashSet<u128>,
+    /// Of those who are only said to be there.
+    there: HashSet<u128>,
+    /// Said to be gone before it was known who is held.
+    gone: Vec<(Kind, String)>,
+    spool: Spool,
+    tally: Tally,
+    unsure: Vec<Option<Kind>>,
+}
+
+impl Gathering {
+    /// The reader had to know everything: what it said till then is held against that.
+    fn learn(&mut self) {
+        if self.learned || !self.known.is_loaded() {
+            return;
+        }
+        self.learned = true;
+        (self.seen, self.told) = (Seen::of(&self.known), Seen::of(&self.known));
+        let known = &self.known;
+        self.new.retain(|hash| {
+            let Some(at) = known.position_of(*hash) else { return true };
+            self.seen.mark(at);
+            self.told.mark(at);
+            false
+        });
+        for hash in self.there.drain() {
+            match known.position_of(hash) {
+                Some(at) => drop(self.seen.mark(at)),
+                None => drop(self.new.insert(hash)),
+            }
+        }
+    }
+
+    /// The reader may ask for it at any moment, in the middle of what is being taken: till the next chunk nothing is known.
+    fn position(&self, kind: Kind, key: &str) -> Option<usize> {
+        if self.learned { self.known.position(kind, key) } else { None }
+    }
+
+    fn take(&mut self, record: Record) -> Result<(), Error> {
+        self.tally.add("read", 1);
+        let record = sound::judged(record);
+        match &record {
+            Record::Same { kind, key } => {
+                self.tally.add("same", 1);
+                self.is_there(*kind, key);
+                Ok(())
+            }
+            Record::Bad { kind, key, reason } => {
+                match (kind, key) {
+                    (Some(kind), Some(key)) => self.is_there(*kind, key),
+                    _ => self.unsure.push(*kind),
+                }
+                self.bad(*kind, key.clone().unwrap_or_default(), reason.clone());
+                Ok(())
+            }
+            Record::Present(desired) => self.present(desired, &record),
+            Record::Gone { kind, key } => self.gone(*kind, key, &record),
+        }
+    }
+
+    fn is_there(&mut self, kind: Kind, key: &str) {
+        match self.position(kind, key) {
+            Some(at) => drop(self.seen.mark(at)),
+            None if self.learned => {}
+            None => drop(self.there.insert(known::hash(kind, key))),
+        }
+    }
+
+    /// Whether the read says for the first time something new of it, and whether it is one of the known.
+    fn tell(&mut self, kind: Kind, key: &str) -> (bool, bool) {
+        match self.position(kind, key) {
+            Some(at) => {
+                self.seen.mark(at);
+                (self.told.mark(at), true)
+            }
+            None => (self.new.insert(known::hash(kind, key)), false),
+        }
+    }
+
+    fn present(&mut self, desired: &Desired, record: &Record) -> Result<(), Error> {
+        let (fresh, known) = self.tell(desired.kind, &desired.key);
+        if !fresh {
+            self.bad(Some(desired.kind), desired.key.clone(), "its key came twice in one read".to_owned());
+            return Ok(());
+        }
+        let says_inactive = desired.attributes.get("active") == Some(&serde_json::Value::Bool(false));
+        let flags = if known || !self.learned || says_inactive { MAY_LOSE } else { 0 };
+        self.spool.put(Stage::Present(desired.kind), flags, record)
+    }
+
+    fn gone(&mut self, kind: Kind, key: &str, record: &Record) -> Result<(), Error> {
+        match self.tell(kind, key) {
+            (true, true) => self.spool.put(Stage::Gone(kind), MAY_LOSE, record)?,
+            (true, false) if !self.learned => self.gone.push((kind, key.to_owned())),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Of those who are said to be gone, the ones that the source held.
+    async fn let_go(&mut self, db: &Db, source: &SourcePolicy) -> Result<(), Error> {
+        let gone = std::mem::take(&mut self.gone);
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let mut read = db.read().await?;
+        for kind in Kind::ALL {
+            let keys: Vec<&str> = gone.iter().filter(|(of, _)| of == kind).map(|(_, key)| key.as_str()).collect();
+            for key in store::assertion::held_keys(&mut read, &source.name, *kind, &keys).await? {
+                self.spool.put(Stage::Gone(*kind), MAY_LOSE, &Record::Gone { kind: *kind, key })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn bad(&mut self, kind: Option<Kind>, key: String, reason: String) {
+        self.tally.add("bad", 1);
+        self.tally.name(Refused { kind, key: sound::shown(key), reason: sound::shown(reason) });
+    }
+}
+
+/// Spools the known things that a complete read did not have.
+async fn absent(db: &Db, source: &SourcePolicy, present: &Presence, spool: &mut Spool) -> Result<(), Error> {
+    const PAGE: i64 = 5_000;
+    if present.concluded.is_empty() {
+        return Ok(());
+    }
+    if (0..present.known.len()).all(|at| present.seen.has(at)) {
+        return Ok(());
+    }
+    let mut read = db.read().await?;
+    let mut after: Option<(Kind, String)> = None;
+    loop {
+        let last = after.as_ref().map(|(kind, key)| (*kind, key.as_str()));
+        let page = store::assertion::held_after(&mut read, &source.name, last, PAGE).await?;
+        for held in &page {
+            if present.leaving(held.kind, &held.key) {
+                let gone = Record::Gone { kind: held.kind, key: held.key.clone() };
+                spool.put(Stage::Gone(held.kind), MAY_LOSE, &gone)?;
+            }
+        }
+        match page.last() {
+            Some(held) if page.len() as i64 == PAGE => after = Some((held.kind, held.key.clone())),
+            _ => return Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reconcile::apply_tests::{World, present, user};
+    use crate::reconcile::run_tests::{people, sync};
+    use crate::reconcile::{End as RunEnd, Mode, Report, known_later, run};
+    use crate::store::testing::both;
+
+    /// A read of what changed; `ask`: before its second chunk the reader wants to know everything.
+    async fn changes(world: &World, chunks: Vec<Vec<Record>>, ask: bool) -> Report {
+        let known = Arc::new(known_later(&world.db, "ldap").await.unwrap());
+        assert!(!known.is_loaded());
+        let (out, arriving) = mpsc::channel(8);
+        for (at, records) in chunks.into_iter().enumerate() {
+            if ask && at == 1 {
+                known.load(&world.db).await.unwrap();
+            }
+            out.send(Chunk::Records(records)).await.unwrap();
+        }
+        let end = End::Complete {
+            cursor: Some("c2".to_owned()),
+            kinds: Vec::new(),
+            scope: Scope::Only,
+            how: None,
+            fingerprint: None,
+        };
+        out.send(Chunk::End(end)).await.unwrap();
+        let policy = world.cx.policies.get("ldap").unwrap();
+        let report =
+            run(&world.db, &world.cx, policy, arriving, known.clone(), Mode::Sync { expect: None }).await.unwrap();
+        assert_eq!(known.is_loaded(), ask, "nobody reads a million keys for a handful of changes");
+        report
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a3_b2_a_handful_of_changes_is_looked_up_one_by_one_and_comes_to_the_same() {
+        both(|db| async move {
+            let world = World::new(db);
+            sync(&world, people(0..120)).await;
+            let gone = |n: u32| Record::Gone { kind: Kind::User, key: format!("k{n}") };
+            for ask in [false, true] {
+                // Nobody that we hold; who comes twice counts once; who is new is told apart from who is not.
+                let strangers: Vec<Record> = (5_000..5_040).map(gone).collect();
+                let twice = present(user("k7", "other7"));
+                let report =
+                    changes(&world, vec![strangers, vec![twice.clone()], vec![twice, gone(1), gone(1)]], ask).await;
+                assert_eq!(report.state, RunEnd::Done, "{:?}", report.stops);
+                let of = |name: &str| report.counts.get(name).copied().unwrap_or(0);
+                assert_eq!((of("bad"), of("update"), of("disable")), (1, 1, 1), "{:?}", report.counts);
+                sync(&world, people(0..120)).await;
+            }
+            // Too many of what it holds wait for a person all the same.
+            for ask in [false, true] {
+                let report = changes(&world, vec![(0..3).map(gone).collect(), (3..9).map(gone).collect()], ask).await;
+                assert_eq!((report.state, report.stops[0].held, report.stops[0].losses), (RunEnd::Held, 120, 9));
+            }
+        })
+        .await;
+    }
+}
