@@ -187,6 +187,7 @@ impl Mapping {
             kind: Some(self.kind),
             key,
             reason: error.to_string(),
+            off: false,
         };
         let scope = self.scope(raw);
         match flag("when", self.when.as_ref(), &scope) {

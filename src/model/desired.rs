@@ -33,6 +33,13 @@ pub struct Desired {
     pub digest: Option<Digest>,
 }
 
+impl Desired {
+    /// Whether the source says that it is not active.
+    pub fn switches_off(&self) -> bool {
+        self.attributes.get("active") == Some(&Value::Bool(false))
+    }
+}
+
 /// How `attributes` relate to what the source said before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Write {
@@ -133,6 +140,9 @@ pub enum Record {
         kind: Option<Kind>,
         key: Option<String>,
         reason: String,
+        /// One thing could be read all the same: the source says that it is switched off.
+        #[serde(default)]
+        off: bool,
     },
 }
 
@@ -150,6 +160,11 @@ pub enum Scope {
 #[derive(Debug)]
 pub enum Chunk {
     Records(Vec<Record>),
+    /// Keys of what is there, whatever it says: it may be spoken of as well.
+    There {
+        kind: Kind,
+        keys: Vec<String>,
+    },
     End(End),
 }
 

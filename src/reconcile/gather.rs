@@ -1,7 +1,7 @@
 //! What a reader says, taken to its last word: spooled, counted, and held against what the source held before. What is known is
 //! looked up for each where that is little, and read whole where the read is about everything. Start with `gather`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -9,9 +9,9 @@ use tokio::sync::mpsc;
 use super::known::{self, KnownSet, Seen};
 use super::report::{Refused, Tally};
 use super::run::Read;
-use super::spool::{MAY_LOSE, Spool, Stage};
+use super::spool::{self, MAY_LOSE, Spool, Stage};
 use super::{Error, MOST_RECORDS, sound};
-use crate::model::desired::{Chunk, Desired, End, Record, Scope};
+use crate::model::desired::{Chunk, Desired, End, Record, Scope, Write};
 use crate::model::kind::Kind;
 use crate::model::source::SourcePolicy;
 use crate::store::{self, Db, Session};
@@ -78,8 +78,21 @@ pub(super) async fn gather(
             Some(Chunk::Records(records)) => {
                 gathering.learn();
                 records.into_iter().try_for_each(|record| gathering.take(record))?;
-                if gathering.gone.len() >= MOST_RECORDS {
-                    gathering.let_go(db, source).await?;
+                // So many changes are no handful, and knowing everybody takes less room than remembering them.
+                if gathering.new.len() > MOST_NAMED && !gathering.learned {
+                    gathering.known.load(db).await?;
+                    gathering.learn();
+                }
+                if gathering.waiting.len() >= MOST_RECORDS {
+                    gathering.look_up(db, source).await?;
+                }
+            }
+            Some(Chunk::There { kind, keys }) => {
+                gathering.learn();
+                gathering.tally.add("read", keys.len() as u64);
+                gathering.tally.add("same", keys.len() as u64);
+                for key in keys {
+                    gathering.is_there(kind, &key);
                 }
             }
             Some(Chunk::End(End::Complete { cursor, kinds, scope, how, fingerprint })) => {
@@ -93,7 +106,8 @@ pub(super) async fn gather(
         gathering.known.load(db).await?;
     }
     gathering.learn();
-    gathering.let_go(db, source).await?;
+    gathering.look_up(db, source).await?;
+    gathering.settle()?;
     let Gathering { known, seen, new, mut spool, tally, unsure, .. } = gathering;
     let named = if new.len() > MOST_NAMED { HashSet::new() } else { new };
     // A record that could not even say who it is may be anybody: nobody of its kind is absent then.
@@ -115,12 +129,17 @@ struct Gathering {
     seen: Seen,
     /// Of the known ones, those that the read said something new of; to be there is another matter.
     told: Seen,
+    /// Of the known ones, those of which an entry was read that says what it said before.
+    same: Seen,
+    /// Hashes of what was said to be gone, and of what came after that, in the same read: its last word counts.
+    left: HashSet<u128>,
+    back: HashSet<u128>,
     /// Hashes of keys that are not known, or not yet: a key that comes twice is a fault of the source.
     new: HashSet<u128>,
     /// Of those who are only said to be there.
     there: HashSet<u128>,
-    /// Said to be gone before it was known who is held.
-    gone: Vec<(Kind, String)>,
+    /// Said to be gone, or switched off, before it was known who is held.
+    waiting: Vec<Record>,
     spool: Spool,
     tally: Tally,
     unsure: Vec<Option<Kind>>,
@@ -134,6 +153,7 @@ impl Gathering {
         }
         self.learned = true;
         (self.seen, self.told) = (Seen::of(&self.known), Seen::of(&self.known));
+        self.same = Seen::of(&self.known);
         let known = &self.known;
         self.new.retain(|hash| {
             let Some(at) = known.position_of(*hash) else { return true };
@@ -159,21 +179,35 @@ impl Gathering {
         let record = sound::judged(record);
         match &record {
             Record::Same { kind, key } => {
-                self.tally.add("same", 1);
-                self.is_there(*kind, key);
+                self.same(*kind, key);
                 Ok(())
             }
-            Record::Bad { kind, key, reason } => {
+            Record::Bad { kind, key, reason, off } => {
+                self.bad(*kind, key.clone().unwrap_or_default(), reason.clone());
                 match (kind, key) {
+                    (Some(kind), Some(key)) if *off => return self.off(*kind, key),
                     (Some(kind), Some(key)) => self.is_there(*kind, key),
                     _ => self.unsure.push(*kind),
                 }
-                self.bad(*kind, key.clone().unwrap_or_default(), reason.clone());
                 Ok(())
             }
             Record::Present(desired) => self.present(desired, &record),
             Record::Gone { kind, key } => self.gone(*kind, key, &record),
         }
+    }
+
+    fn same(&mut self, kind: Kind, key: &str) {
+        self.tally.add("same", 1);
+        self.is_there(kind, key);
+        let Some(at) = self.position(kind, key) else { return };
+        self.same.mark(at);
+        if self.told.has(at) {
+            self.twice(kind, key);
+        }
+    }
+
+    fn twice(&mut self, kind: Kind, key: &str) {
+        self.bad(Some(kind), key.to_owned(), "its key came twice in one read".to_owned());
     }
 
     fn is_there(&mut self, kind: Kind, key: &str) {
@@ -197,35 +231,102 @@ impl Gathering {
 
     fn present(&mut self, desired: &Desired, record: &Record) -> Result<(), Error> {
         let (fresh, known) = self.tell(desired.kind, &desired.key);
-        if !fresh {
-            self.bad(Some(desired.kind), desired.key.clone(), "its key came twice in one read".to_owned());
+        let hash = known::hash(desired.kind, &desired.key);
+        let returns = self.left.remove(&hash) && self.back.insert(hash);
+        let same = self.position(desired.kind, &desired.key).is_some_and(|at| self.same.has(at));
+        if same || !(fresh || returns) {
+            self.twice(desired.kind, &desired.key);
             return Ok(());
         }
-        let says_inactive = desired.attributes.get("active") == Some(&serde_json::Value::Bool(false));
-        let flags = if known || !self.learned || says_inactive { MAY_LOSE } else { 0 };
+        let flags = if known || !self.learned || desired.switches_off() { MAY_LOSE } else { 0 };
         self.spool.put(Stage::Present(desired.kind), flags, record)
     }
 
     fn gone(&mut self, kind: Kind, key: &str, record: &Record) -> Result<(), Error> {
+        let (_, known) = self.tell(kind, key);
+        let hash = known::hash(kind, key);
+        self.back.remove(&hash);
+        if (known || !self.learned) && self.left.insert(hash) {
+            if known {
+                self.spool.put(Stage::Gone(kind), MAY_LOSE, record)?;
+            } else {
+                self.waiting.push(record.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// What came after it was said to be gone has not gone.
+    fn settle(&mut self) -> Result<(), Error> {
+        if self.back.is_empty() {
+            return Ok(());
+        }
+        for stage in self.spool.stages() {
+            let Stage::Gone(kind) = stage else { continue };
+            let mut reader = self.spool.reader(stage)?;
+            self.spool.clear(stage);
+            loop {
+                let raw = reader.batch(0)?;
+                if raw.is_empty() {
+                    break;
+                }
+                for record in spool::parse(&raw)? {
+                    let back =
+                        matches!(&record, Record::Gone { key, .. } if self.back.contains(&known::hash(kind, key)));
+                    if !back {
+                        self.spool.put(stage, MAY_LOSE, &record)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever cannot be taken is switched off all the same where the source says so.
+    fn off(&mut self, kind: Kind, key: &str) -> Result<(), Error> {
+        let off = || {
+            Record::Present(Box::new(Desired {
+                kind,
+                key: key.to_owned(),
+                realm: None,
+                alias: None,
+                attributes: [("active".to_owned(), false.into())].into_iter().collect(),
+                write: Write::Merge,
+                relations: BTreeMap::new(),
+                digest: None,
+            }))
+        };
         match self.tell(kind, key) {
-            (true, true) => self.spool.put(Stage::Gone(kind), MAY_LOSE, record)?,
-            (true, false) if !self.learned => self.gone.push((kind, key.to_owned())),
+            (true, true) => self.spool.put(Stage::Present(kind), MAY_LOSE, &off())?,
+            (true, false) if !self.learned => self.waiting.push(off()),
             _ => {}
         }
         Ok(())
     }
 
-    /// Of those who are said to be gone, the ones that the source held.
-    async fn let_go(&mut self, db: &Db, source: &SourcePolicy) -> Result<(), Error> {
-        let gone = std::mem::take(&mut self.gone);
-        if gone.is_empty() {
+    /// Of those who wait, the ones that the source held.
+    async fn look_up(&mut self, db: &Db, source: &SourcePolicy) -> Result<(), Error> {
+        let mut waiting: BTreeMap<(Stage, String), Record> = BTreeMap::new();
+        for record in std::mem::take(&mut self.waiting) {
+            match &record {
+                Record::Present(desired) => waiting.insert((Stage::Present(desired.kind), desired.key.clone()), record),
+                Record::Gone { kind, key } => waiting.insert((Stage::Gone(*kind), key.clone()), record),
+                Record::Same { .. } | Record::Bad { .. } => None,
+            };
+        }
+        if waiting.is_empty() {
             return Ok(());
         }
         let mut read = db.read().await?;
-        for kind in Kind::ALL {
-            let keys: Vec<&str> = gone.iter().filter(|(of, _)| of == kind).map(|(_, key)| key.as_str()).collect();
-            for key in store::assertion::held_keys(&mut read, &source.name, *kind, &keys).await? {
-                self.spool.put(Stage::Gone(*kind), MAY_LOSE, &Record::Gone { kind: *kind, key })?;
+        for (stage, kind) in
+            Kind::ALL.iter().flat_map(|kind| [(Stage::Present(*kind), *kind), (Stage::Gone(*kind), *kind)])
+        {
+            let of = waiting.range((stage, String::new())..).take_while(|((found, _), _)| *found == stage);
+            let keys: Vec<&str> = of.map(|((_, key), _)| key.as_str()).collect();
+            for key in store::assertion::held_keys(&mut read, &source.name, kind, &keys).await? {
+                if let Some(record) = waiting.get(&(stage, key)) {
+                    self.spool.put(stage, MAY_LOSE, record)?;
+                }
             }
         }
         Ok(())

@@ -3,9 +3,12 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
+
 use super::plan::Planned;
 use super::{Batch, Error};
-use crate::model::change::Op;
+use crate::model::change::{Change, Op};
+use crate::model::document::{self, Document};
 use crate::model::kind::Kind;
 use crate::store::{self, Tx};
 
@@ -17,12 +20,30 @@ pub fn is_loss(op: Op) -> bool {
     matches!(op, Op::Disable | Op::Delete | Op::Release)
 }
 
+/// As `is_loss`; whoever lacks from now on what an account needs loses login and licences as well (R5).
+pub fn takes_away(change: &Change) -> bool {
+    let state = |of: &Document| of.get("$state").and_then(Value::as_str).map(str::to_owned);
+    let lacks =
+        || state(&change.before).as_deref() == Some("live") && state(&change.after).as_deref() == Some("incomplete");
+    is_loss(change.op) || lacks()
+}
+
+/// What of a thing is emptied that goes on without it, by name.
+pub fn emptied(change: &Change) -> Vec<String> {
+    if takes_away(change) {
+        return Vec::new();
+    }
+    let leaves = document::leaves(&change.after).into_iter();
+    let gone = leaves.filter(|(path, value)| value.is_null() && !path[0].starts_with('$'));
+    gone.map(|(path, _)| document::shown(&path)).collect()
+}
+
 /// Refuses a call that would take away more than the source may within the window. Things that are younger than the
 /// window do not count: who makes a mistake in creating may clear it away.
 pub async fn window(tx: &mut Tx, batch: &Batch<'_>, planned: &Planned) -> Result<(), Error> {
     let born = batch.at.plus(-WINDOW);
     let lost = |kind: Kind| {
-        let losses = planned.changes.iter().filter(|change| change.kind == kind && is_loss(change.op));
+        let losses = planned.changes.iter().filter(|change| change.kind == kind && takes_away(change));
         let old = losses.filter(|change| {
             let thing = change.entity.and_then(|id| planned.world.things.get(&id));
             thing.is_some_and(|thing| thing.now.created < born)

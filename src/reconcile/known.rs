@@ -1,13 +1,13 @@
 //! What the store holds of a source, so small that a million things fit into the memory of a run: hashes of keys with the
 //! digests of their last records. Readers compare by it; the run finds by it what was not seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::OnceLock;
 
 use sha2::{Digest as _, Sha256};
 
 use super::Error;
-use crate::model::desired::{Digest, Known};
+use crate::model::desired::{Digest, Known, Ref};
 use crate::model::kind::Kind;
 use crate::store::{self, Db, Session};
 
@@ -48,6 +48,25 @@ impl KnownSet {
             let _ = self.all.set(all);
         }
         Ok(())
+    }
+
+    /// Those of the names that the source calls nobody by, and that none of its relations waits for.
+    pub async fn strangers(&self, db: &Db, mut names: Vec<String>) -> Result<Vec<String>, Error> {
+        let mut read = db.read().await?;
+        let texts: Vec<&str> = names.iter().map(String::as_str).collect();
+        let known = store::assertion::by_aliases(&mut read, &self.source, &texts).await?;
+        let mut known: HashSet<String> = known.into_iter().map(|(name, _)| name).collect();
+        let targets: Vec<String> = names.iter().map(|name| Ref::Alias(name.clone()).stored()).collect();
+        let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
+        let waiting = store::edge::waiting_for(&mut read, &targets).await?;
+        known.extend(waiting.into_iter().filter(|edge| edge.source == self.source).filter_map(|edge| {
+            match Ref::of_stored(&edge.target) {
+                Some(Ref::Alias(name)) => Some(name),
+                _ => None,
+            }
+        }));
+        names.retain(|name| !known.contains(name));
+        Ok(names)
     }
 
     pub(super) fn is_loaded(&self) -> bool {

@@ -10,7 +10,7 @@ use super::settle::settle;
 use super::take::take;
 use super::tell::tell;
 use super::world::{Handle, Thing, World};
-use super::{Batch, Error, Outcome, Refusal};
+use super::{Batch, Error, Outcome, Refusal, merge};
 use crate::model::change::Change;
 use crate::model::desired::{Desired, Record, Targets, Write};
 use crate::model::entity::{Derived, State, derive};
@@ -58,6 +58,7 @@ pub async fn plan_seen<S: Look>(
     if may_make_twins(&world, batch, &records) && session.alone(CORRELATE).await? {
         world = load(session, batch, &records, &derived).await?;
     }
+    let off: Vec<Option<(Kind, String)>> = records.iter().map(|record| switched_off(batch, record)).collect();
     let mut outcomes = Vec::with_capacity(records.len());
     let mut said: Vec<(usize, EntityId, BTreeMap<Rel, Targets>)> = Vec::new();
     for (at, (record, derived)) in records.into_iter().zip(derived).enumerate() {
@@ -74,6 +75,13 @@ pub async fn plan_seen<S: Look>(
         outcomes.push(outcome);
     }
     settle(session, &mut world, batch, &mut outcomes).await?;
+    for (at, (off, outcome)) in off.into_iter().zip(&mut outcomes).enumerate() {
+        if let Some((kind, key)) = off.filter(|_| outcome.refused.is_some())
+            && let Some(id) = switch_off(&mut world, batch, at, kind, key)
+        {
+            outcome.entity = Some(id);
+        }
+    }
     let said: Said = said
         .into_iter()
         .filter(|(at, ..)| outcomes[*at].refused.is_none())
@@ -83,6 +91,38 @@ pub async fn plan_seen<S: Look>(
     let mut planned = Planned { world, links, outcomes, changes: Vec::new() };
     tell(&mut planned, batch);
     Ok(planned)
+}
+
+/// Whom a read calls switched off. A call is answered, and its caller sees to it.
+fn switched_off(batch: &Batch<'_>, record: &Record) -> Option<(Kind, String)> {
+    let is_read = !speaks_ids(batch) && (batch.cx.run.is_some() || batch.overlay.is_some());
+    match record {
+        Record::Present(desired) if is_read && desired.switches_off() => Some((desired.kind, desired.key.clone())),
+        _ => None,
+    }
+}
+
+/// Of a record that is refused, what must not be: the source switches somebody off whom it holds.
+fn switch_off(world: &mut World, batch: &Batch<'_>, at: usize, kind: Kind, key: String) -> Option<EntityId> {
+    let source = batch.source;
+    let id = *world.keys.get(&(kind, key.clone()))?;
+    let thing = world.things.get_mut(&id)?;
+    let is_protected = thing.now.login_key.as_ref().is_some_and(|login| source.protected.contains(login));
+    if thing.is_tombstone() || !thing.records.is_empty() || is_protected {
+        return None;
+    }
+    let own = thing.hold_of(&source.name, &key).filter(|own| !thing.holds[*own].now.ended)?;
+    let mut saying = thing.saying(&thing.holds[own]).clone();
+    if saying.insert("active".to_owned(), false.into()) == Some(false.into()) {
+        return None;
+    }
+    let hold = &mut thing.holds[own];
+    hold.now.doc = Some(saying);
+    hold.now.digest = None;
+    (hold.said, hold.derived) = (true, None);
+    thing.records.push(at);
+    merge::settle(thing, batch.cx, source).ok()?;
+    Some(id)
 }
 
 /// Whether the record speaks of what was seen and of nobody else, so that `load` would find nothing more.

@@ -161,6 +161,7 @@ async fn b5_a_second_run_writes_nothing_but_the_status_line() {
             kind: Some(Kind::User),
             key: Some("odd".to_owned()),
             reason: "no login".to_owned(),
+            off: false,
         });
         let first = sync(&world, records.clone()).await;
         assert_eq!((first.counts["create"], first.counts["bad"]), (31, 1));
@@ -211,7 +212,12 @@ async fn b2_what_cannot_be_read_counts_as_present() {
     both(|db| async move {
         let world = World::new(db);
         sync(&world, people(0..30)).await;
-        let bad = |kind, key: Option<&str>| Record::Bad { kind, key: key.map(str::to_owned), reason: "odd".to_owned() };
+        let bad = |kind, key: Option<&str>| Record::Bad {
+            kind,
+            key: key.map(str::to_owned),
+            reason: "odd".to_owned(),
+            off: false,
+        };
         let mut records = people(0..28);
         records.push(bad(Some(Kind::User), Some("k28")));
         let report = sync(&world, records.clone()).await;
@@ -342,7 +348,12 @@ async fn b2_a_run_that_broke_off_stands_in_the_books() {
         tx.execute("DROP TABLE quarantine", Vec::new()).await.unwrap();
         tx.commit().await.unwrap();
         let mut records = people(0..4);
-        records.push(Record::Bad { kind: Some(Kind::User), key: Some("bad".to_owned()), reason: "no name".to_owned() });
+        records.push(Record::Bad {
+            kind: Some(Kind::User),
+            key: Some("bad".to_owned()),
+            reason: "no name".to_owned(),
+            off: false,
+        });
         for _ in 0..2 {
             read(&world, "ldap", records.clone(), complete(), SYNC).await.unwrap_err();
         }

@@ -61,12 +61,12 @@ pub(super) fn judged(record: Record) -> Record {
 
 /// The record as one that could not be read: it counts as present, under the key that it has.
 fn refused(record: Record, reason: String) -> Record {
-    let (kind, key) = match record {
-        Record::Present(desired) => (Some(desired.kind), Some(desired.key)),
-        Record::Gone { kind, key } | Record::Same { kind, key } => (Some(kind), Some(key)),
-        Record::Bad { kind, key, .. } => (kind, key),
+    let (kind, key, off) = match record {
+        Record::Present(desired) => (Some(desired.kind), Some(desired.key.clone()), desired.switches_off()),
+        Record::Gone { kind, key } | Record::Same { kind, key } => (Some(kind), Some(key), false),
+        Record::Bad { kind, key, off, .. } => (kind, key, off),
     };
-    Record::Bad { kind, key, reason }
+    Record::Bad { kind, key, reason, off }
 }
 
 /// A text that comes from outside and is told again: without U+0000.

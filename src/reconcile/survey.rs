@@ -48,6 +48,7 @@ pub async fn survey(
     let mut found = Surveyed::default();
     let mut losses: BTreeMap<Kind, u64> = BTreeMap::new();
     let mut unlinked: BTreeMap<Rel, u64> = BTreeMap::new();
+    let mut emptied: BTreeMap<(Kind, String), u64> = BTreeMap::new();
     let mut overlay = Overlay::default();
     let mut session = db.snapshot().await?;
     let flags = if depth == Depth::Losses { MAY_LOSE } else { 0 };
@@ -94,8 +95,11 @@ pub async fn survey(
                 *unlinked.entry(rel).or_default() += lost;
             }
             for change in planned.changes {
-                if guard::is_loss(change.op) {
+                if guard::takes_away(&change) {
                     *losses.entry(change.kind).or_default() += 1;
+                }
+                for name in guard::emptied(&change) {
+                    *emptied.entry((change.kind, name)).or_default() += 1;
                 }
                 found.tally.change(&change);
                 if depth == Depth::Changes {
@@ -109,7 +113,20 @@ pub async fn survey(
         }
     }
     found.stops = stops(&mut session, source, read, &losses, &unlinked).await?;
+    for ((kind, name), losses) in emptied.into_iter().filter(|(_, losses)| *losses > source.guard.count) {
+        let held = read.present.held(&mut session, kind, enough(source, losses)).await?;
+        let limit = source.guard.limit(held);
+        if losses > limit {
+            found.stops.push(Stop::limit(format!("{kind} {name}"), losses, held, limit));
+        }
+    }
     Ok(found)
+}
+
+/// Of more things than these the losses are too small a part to stop anything.
+fn enough(source: &SourcePolicy, losses: u64) -> u64 {
+    let most = losses.saturating_mul(100) / u64::from(source.guard.percent.max(1)) + 1;
+    most.max(losses + 1)
 }
 
 /// The limits that these losses pass.
@@ -122,9 +139,7 @@ async fn stops(
 ) -> Result<Vec<Stop>, Error> {
     let mut stops = Vec::new();
     for (kind, losses) in losses {
-        // Of more than these the losses are too small a part.
-        let most = losses.saturating_mul(100) / u64::from(source.guard.percent.max(1)) + 1;
-        let known = read.present.held(session, *kind, most.max(losses + 1)).await?;
+        let known = read.present.held(session, *kind, enough(source, *losses)).await?;
         let absent = read.spool.count(Stage::Gone(*kind));
         // A new source holds nothing yet: what it reads stands for it.
         let held = known.max(read.spool.count(Stage::Present(*kind)));

@@ -49,7 +49,7 @@ pub(super) fn take(
             outcome.key = key;
             Ok(None)
         }
-        Record::Bad { kind, key, reason } => {
+        Record::Bad { kind, key, reason, .. } => {
             outcome.kind = kind;
             outcome.key = key.unwrap_or_default();
             Err(Refusal::Bad(reason))

@@ -2,7 +2,6 @@
 //! engine plan or apply them. On a schedule (`due`) and on demand (`poll`) it is the same code. One source is never polled
 //! twice at once. Nothing here decides what a record means. Start at `poll`.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -18,7 +17,7 @@ use crate::model::desired::{Chunk, Digest, End as ReadEnd, Known};
 use crate::model::kind::Kind;
 use crate::model::time::Millis;
 use crate::reconcile::{self, End, KnownSet, Mode, Report};
-use crate::sources::ldap::{Before, Knowing};
+use crate::sources::ldap::{Before, Knowing, Loading};
 use crate::sources::{crm, ldap};
 use crate::store::{self, Db, quarantine, source_state};
 use crate::telemetry;
@@ -59,7 +58,9 @@ impl Reader {
         match &source.body {
             Body::Ldap(settings) => {
                 let told = |faults| refused(&format!("sources.{}.", source.policy.name), None, faults);
-                ldap::Reader::compile(settings).map(|reader| Some(Reader::Ldap(Box::new(reader)))).map_err(told)
+                let reader = ldap::Reader::compile(settings).map_err(told)?;
+                let policy = &source.policy;
+                Ok(Some(Reader::Ldap(Box::new(reader.living_in(policy.realm, policy.company.as_deref())))))
             }
             Body::Crm(settings) => {
                 let ready =
@@ -98,8 +99,12 @@ impl Known for Later {
 }
 
 impl Knowing for Later {
-    fn load(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+    fn load(&self) -> Loading<'_, ()> {
         Box::pin(async { self.set.load(&self.db).await.map_err(|error| error.to_string()) })
+    }
+
+    fn strangers(&self, names: Vec<String>) -> Loading<'_, Vec<String>> {
+        Box::pin(async { self.set.strangers(&self.db, names).await.map_err(|error| error.to_string()) })
     }
 }
 

@@ -199,7 +199,7 @@ impl Intake {
                 let allowed = kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ");
                 let reason = format!("kind: this push speaks of {allowed} only");
                 faults.push(Fault { what: "kind".to_owned(), allowed });
-                Record::Bad { kind: Some(kind), key: None, reason }
+                Record::Bad { kind: Some(kind), key: None, reason, off: false }
             }
             _ => record,
         };
@@ -232,7 +232,10 @@ impl Intake {
 fn too_long() -> Parsed {
     let allowed = format!("at most {} bytes", ndjson::LONGEST_LINE);
     let reason = format!("the line is longer than {} bytes", ndjson::LONGEST_LINE);
-    Parsed::Faulty(Record::Bad { kind: None, key: None, reason }, vec![Fault { what: "line".to_owned(), allowed }])
+    Parsed::Faulty(
+        Record::Bad { kind: None, key: None, reason, off: false },
+        vec![Fault { what: "line".to_owned(), allowed }],
+    )
 }
 
 fn is_ndjson(headers: &HeaderMap) -> Result<(), Problem> {

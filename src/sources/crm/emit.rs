@@ -60,7 +60,7 @@ impl<'a> Emitter<'a> {
         } else {
             match derive.mapping.map(&json!({"value": text.trim(), "key": key}), key.clone()) {
                 Ok(desired) => Record::Present(Box::new(Desired { digest: Some(digest), ..desired })),
-                Err(error) => Record::Bad { kind: Some(kind), key: Some(key), reason: error.to_string() },
+                Err(error) => Record::Bad { kind: Some(kind), key: Some(key), reason: error.to_string(), off: false },
             }
         };
         self.record(record).await

@@ -238,7 +238,7 @@ async fn one(run: &Run<'_>, stream: &Stream, row: Value) -> Result<Option<(Value
         Ok(whole) => whole,
         Err(trouble) if trouble.status().is_some_and(|status| skips(run, status)) => {
             let reason = trouble.to_string();
-            return Ok(Some((row, Record::Bad { kind: Some(stream.spec.kind), key: Some(key), reason })));
+            return Ok(Some((row, Record::Bad { kind: Some(stream.spec.kind), key: Some(key), reason, off: false })));
         }
         Err(trouble) => return Err(trouble),
     };

@@ -25,10 +25,10 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
-use crate::config::ldap::{Ldap, Search};
+use crate::config::ldap::{Ldap, Scope, Search};
 use crate::mapping::{self, Mapping, Names};
 use crate::model::desired::{Chunk, Desired, End, Known, Nothing, Record};
-use crate::model::kind::Kind;
+use crate::model::kind::{Kind, Realm};
 use crate::model::time::Millis;
 use ber::Garbage;
 use entry::Entry;
@@ -59,6 +59,8 @@ struct Part {
     rules: serde_json::Map<String, Value>,
     /// Lower case.
     key: String,
+    /// Where the people live: who lives elsewhere is somebody else.
+    home: String,
     /// The mapping speaks of when an entry was changed.
     stamped: bool,
     /// The mapping is silent about `active`, so the directory's own account state is taken.
@@ -87,12 +89,23 @@ impl Reader {
         if faults.is_empty() { Ok(Reader { settings: settings.clone(), parts }) } else { Err(faults) }
     }
 
+    /// The realm and the company of whom it brings.
+    #[must_use]
+    pub fn living_in(mut self, realm: Option<Realm>, company: Option<&str>) -> Reader {
+        let home = format!("{}/{}", realm.map_or("", |realm| realm.as_str()), company.unwrap_or_default());
+        for part in &mut self.parts {
+            part.home.clone_from(&home);
+        }
+        self
+    }
+
     /// Changes whenever the same directory could give other records: base, filter, mapping, identity.
     pub fn fingerprint(&self) -> String {
         let mut bytes = Vec::new();
         for part in &self.parts {
             let query = &part.query;
-            let told = format!("{}|{}|{}|{}|{}|", part.kind, query.base, query.scope, part.filter, part.key);
+            let told =
+                format!("{}|{}|{}|{}|{}|{}|", part.kind, query.base, query.scope, part.filter, part.key, part.home);
             bytes.extend_from_slice(told.as_bytes());
             bytes.extend_from_slice(part.mapping.fingerprint());
         }
@@ -182,13 +195,23 @@ impl Part {
             attributes: attributes.into_iter().collect(),
         };
         let stamped = query.attributes.iter().any(|name| name == STAMP);
-        Ok(Part { kind, mapping, query, filter, rules, key, stamped, default_active })
+        Ok(Part { kind, mapping, query, filter, rules, key, home: String::new(), stamped, default_active })
+    }
+
+    /// Whether the search looks at the place of this name (a normal form).
+    fn covers(&self, name: &str) -> bool {
+        let Ok(base) = mapping::dn::normal(&self.query.base) else { return false };
+        if name == base {
+            return self.query.scope == Scope::Subtree;
+        }
+        let below = name.strip_suffix(&base).and_then(|below| below.strip_suffix(','));
+        below.is_some_and(|below| self.query.scope == Scope::Subtree || !below.replace("\\,", "").contains(','))
     }
 
     fn taken(&self, entry: Result<Entry, Garbage>, known: &dyn Known, now: Millis) -> Option<Record> {
         match entry {
             Ok(entry) => self.record(&entry, known, now),
-            Err(error) => Some(Record::Bad { kind: Some(self.kind), key: None, reason: error.to_string() }),
+            Err(error) => Some(Record::Bad { kind: Some(self.kind), key: None, reason: error.to_string(), off: false }),
         }
     }
 
@@ -196,12 +219,14 @@ impl Part {
     fn record(&self, entry: &Entry, known: &dyn Known, now: Millis) -> Option<Record> {
         let Some(key) = entry.key(&self.key) else {
             let reason = format!("{}: it has no {}, by which it could be known again", entry.dn(), self.key);
-            return Some(Record::Bad { kind: Some(self.kind), key: None, reason });
+            return Some(Record::Bad { kind: Some(self.kind), key: None, reason, off: false });
         };
-        let bad = |key: String, reason: String| Record::Bad { kind: Some(self.kind), key: Some(key), reason };
         let active = self.default_active.then(|| !disabled::disabled(entry, now));
+        let off = active == Some(false);
+        let bad = |key: String, reason: String| Record::Bad { kind: Some(self.kind), key: Some(key), reason, off };
         let mut bytes = Vec::with_capacity(1024);
         bytes.extend_from_slice(self.mapping.fingerprint());
+        bytes.extend_from_slice(self.home.as_bytes());
         bytes.push(active.map_or(2, u8::from));
         entry.canonical(if self.stamped { "" } else { STAMP }, &mut bytes);
         let digest = mapping::digest::cut(&bytes);
@@ -243,12 +268,22 @@ fn encode(filter: &str) -> Option<Vec<u8>> {
 /// What is known of the things that a directory speaks of, read when it is asked for.
 pub trait Knowing: Known {
     /// From here on `Known` answers from everything that is known, and as if nothing were before.
-    fn load(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>>;
+    fn load(&self) -> Loading<'_, ()>;
+
+    /// Those of the names (normal forms of DNs) that nobody here has, and that nobody listed before.
+    fn strangers(&self, names: Vec<String>) -> Loading<'_, Vec<String>>;
 }
 
+/// What comes of a question to the store.
+pub type Loading<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send + 'a>>;
+
 impl Knowing for Nothing {
-    fn load(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+    fn load(&self) -> Loading<'_, ()> {
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn strangers(&self, names: Vec<String>) -> Loading<'_, Vec<String>> {
+        Box::pin(std::future::ready(Ok(names)))
     }
 }
 

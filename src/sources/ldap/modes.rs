@@ -50,8 +50,8 @@ impl Run<'_> {
         };
         match mode {
             ReadMode::Paged | ReadMode::Auto => self.everything(None).await.map(|_| None),
-            ReadMode::Syncrepl => self.syncrepl(place).await.map(Some),
-            ReadMode::DirSync => self.dirsync(place).await,
+            ReadMode::Syncrepl => self.syncrepl(place, sweeps).await.map(Some),
+            ReadMode::DirSync => self.dirsync(place, sweeps).await,
             ReadMode::Usn => self.usn(place, sweeps).await.map(Some),
             ReadMode::Timestamp => self.timestamp(place, sweeps).await.map(Some),
         }
@@ -72,12 +72,14 @@ impl Run<'_> {
         self.walk(part, Walk::Paged { query, stamp }).await
     }
 
-    async fn syncrepl(&mut self, place: Place) -> Result<Cursor, Error> {
+    async fn syncrepl(&mut self, place: Place, sweeps: bool) -> Result<Cursor, Error> {
         let (Place::GoOn(mut cursor) | Place::Begin(mut cursor)) = place;
         let mut all_whole = true;
         for part in &self.reader.parts {
             let before = cursor.mark(part.kind).and_then(|mark| STANDARD.decode(mark).ok());
-            self.said = before.is_some().then(HashSet::new);
+            if before.is_some() && self.said.is_none() {
+                (self.said, self.listed) = (Some(HashSet::new()), Some(Default::default()));
+            }
             let foreign = self.root.is_389();
             let walk = |cookie: Option<Vec<u8>>| {
                 // What 389-ds sends of a change has not what was asked for.
@@ -119,14 +121,29 @@ impl Run<'_> {
                 cursor.set(part.kind, Some(STANDARD.encode(mark)));
             }
             all_whole &= ended.whole;
+            if went_on && sweeps {
+                self.sweep(part, &cursor).await?;
+            }
             if went_on {
                 self.again(part).await?;
             }
         }
+        self.strangers().await?;
         if all_whole {
             cursor.whole_at = self.clock.now();
         }
+        if all_whole || sweeps {
+            cursor.swept_at = self.clock.now();
+        }
         Ok(cursor)
+    }
+
+    /// Who is there, which no server tells of those whose place in the tree was moved away, or who were there before a
+    /// backup was put back; and who has been switched off by the clock.
+    async fn sweep(&mut self, part: &Part, cursor: &Cursor) -> Result<(), Error> {
+        let clock = part.default_active.then(|| (cursor.swept_at, self.clock.now()));
+        let walk = Walk::Sweep { query: part.query.clone(), key: part.key.clone(), clock };
+        self.walk(part, walk).await.map(drop)
     }
 
     /// Why another way must be taken: only where the operator left the choice, and nothing was said yet.
@@ -139,7 +156,7 @@ impl Run<'_> {
         }
     }
 
-    async fn dirsync(&mut self, place: Place) -> Result<Option<Cursor>, Error> {
+    async fn dirsync(&mut self, place: Place, sweeps: bool) -> Result<Option<Cursor>, Error> {
         let parts = &self.reader.parts;
         let Some(first) = parts.first() else { return Ok(None) };
         let domain = self.root.domain(parts).unwrap_or_default().to_owned();
@@ -157,7 +174,10 @@ impl Run<'_> {
         if let Some(cookie) = cookie {
             match self.walk(first, walk(cookie)).await {
                 Ok(ended) => {
-                    self.moved(&ended).await?;
+                    self.moved(&ended, sweeps.then_some(&cursor)).await?;
+                    if sweeps {
+                        cursor.swept_at = self.clock.now();
+                    }
                     cursor.marks.insert(ALL.to_owned(), STANDARD.encode(ended.mark.unwrap_or_default()));
                     return Ok(Some(cursor));
                 }
@@ -182,19 +202,23 @@ impl Run<'_> {
     }
 
     /// What DirSync named: who was deleted, and who is read again.
-    async fn moved(&mut self, ended: &Ended) -> Result<(), Error> {
+    async fn moved(&mut self, ended: &Ended, sweeps: Option<&Cursor>) -> Result<(), Error> {
         let keys: Vec<Vec<u8>> = ended.moved.changed.iter().map(|guid| guid.to_vec()).collect();
         self.said = Some(HashSet::new());
-        self.names = Some(Vec::new());
+        (self.names, self.listed) = (Some(Vec::new()), Some(Default::default()));
         for part in &self.reader.parts {
             let gone = ended.moved.deleted.iter().filter_map(|guid| Entry::key_of(&part.key, guid));
             let gone = gone.map(|key| Record::Gone { kind: part.kind, key }).collect();
             self.send(gone).await?;
             let walk = Walk::Keys { query: part.query.clone(), key: part.key.clone(), keys: keys.clone() };
             self.walk(part, walk).await?;
+            if let Some(cursor) = sweeps {
+                self.sweep(part, cursor).await?;
+            }
             self.again(part).await?;
         }
-        self.listing().await
+        self.listing().await?;
+        self.strangers().await
     }
 
     /// Active Directory lists members by their names as they are now, and calls no group changed when one of them moves.
@@ -269,7 +293,7 @@ impl Run<'_> {
         from: impl Fn(Kind) -> Option<String>,
         sweeps: bool,
     ) -> Result<Cursor, Error> {
-        self.said = Some(HashSet::new());
+        (self.said, self.listed) = (Some(HashSet::new()), Some(Default::default()));
         self.names = (attribute == USN).then(Vec::new);
         for part in &self.reader.parts {
             let least = from(part.kind).unwrap_or_default();
@@ -286,12 +310,12 @@ impl Run<'_> {
                 }
             }
             if sweeps {
-                let walk = Walk::Sweep { query: part.query.clone(), key: part.key.clone() };
-                self.walk(part, walk).await?;
+                self.sweep(part, &cursor).await?;
             }
             self.again(part).await?;
         }
         self.listing().await?;
+        self.strangers().await?;
         if sweeps {
             cursor.swept_at = self.clock.now();
         }

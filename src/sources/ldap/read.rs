@@ -1,7 +1,7 @@
 //! One read of a directory: the walks over its connection, what of it goes into chunks of records, and what may be concluded
 //! from the end. Which walks a mode takes stands in `modes`; an error never is an absence. Start with `all`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -12,11 +12,17 @@ use super::session::{Error, Session};
 use super::walk::{Ended, Piece, Walk};
 use super::{Before, Knowing, Part, Reader};
 use crate::clock::Clock;
-use crate::model::desired::{Chunk, End, Record, Scope};
+use crate::model::desired::{Chunk, End, Record, Ref, Scope, Target, Targets};
 use crate::model::kind::Kind;
 
 /// Pieces that are read ahead while one is being mapped.
 const AHEAD: usize = 2;
+/// Entries that are asked for by their keys in one read.
+const MOST_AGAIN: usize = 10_000;
+/// Entries that are looked for by their names in one read, each a search.
+const MOST_STRANGERS: usize = 2_000;
+/// Names that are compared with the known ones at once.
+const NAMES: usize = 500;
 pub(super) struct Run<'r> {
     pub(super) reader: &'r Reader,
     known: &'r dyn Knowing,
@@ -35,8 +41,11 @@ pub(super) struct Run<'r> {
     pub(super) once: bool,
     /// Names of the entries that were sent, where groups are to be looked for that list them.
     pub(super) names: Option<Vec<Vec<u8>>>,
-    /// Keys of things that are there and that nobody here knows.
+    /// Keys of things that are there and must be read: nobody here knows them, or time has made them others.
     unknown: Vec<String>,
+    /// Names that are listed in what changed, and those of the entries that came: where not everything is read, a name may
+    /// be a new one of somebody of whom nothing else is told.
+    pub(super) listed: Option<(BTreeSet<String>, HashSet<String>)>,
     /// Of which everything was read.
     whole: Vec<Kind>,
     pub(super) notes: Vec<String>,
@@ -68,6 +77,7 @@ pub(super) async fn all(
         once: false,
         names: None,
         unknown: Vec::new(),
+        listed: None,
         whole: Vec::new(),
         notes,
     };
@@ -99,6 +109,47 @@ impl Run<'_> {
         }
         let walk = Walk::Keys { query: part.query.clone(), key: part.key.clone(), keys };
         self.walk(part, walk).await.map(drop)
+    }
+
+    /// No more than so many at once: the others are met by the next sweep.
+    fn ask_again(&mut self, keys: Vec<String>) {
+        let room = MOST_AGAIN.saturating_sub(self.unknown.len());
+        self.unknown.extend(keys.into_iter().take(room));
+    }
+
+    /// Servers call nobody changed whose place in the tree was renamed. Whoever is listed under a name that nobody has is
+    /// looked for by it, so that a group does not lose whom it never lost.
+    pub(super) async fn strangers(&mut self) -> Result<(), Error> {
+        let Some((mut listed, came)) = self.listed.take() else { return Ok(()) };
+        listed.retain(|name| !came.contains(name));
+        let mut strangers = Vec::new();
+        let listed: Vec<String> = listed.into_iter().collect();
+        for names in listed.chunks(NAMES) {
+            strangers.extend(self.known.strangers(names.to_vec()).await.map_err(Error::Known)?);
+        }
+        if strangers.len() > MOST_STRANGERS {
+            self.notes
+                .push(format!("{} new names are listed, of which {MOST_STRANGERS} were looked for", strangers.len()));
+        }
+        let (reader, now) = (self.reader, self.clock.now());
+        for name in strangers.iter().take(MOST_STRANGERS) {
+            for part in &reader.parts {
+                let session = self.session.as_mut().ok_or(Error::Stopped)?;
+                let found = if part.covers(name) { session.found(name, &part.query).await } else { Ok(None) };
+                let entry = match found {
+                    Ok(Some(entry)) => entry,
+                    // It is no name that this server takes.
+                    Ok(None) | Err(Error::Result { .. }) => continue,
+                    Err(error) => return Err(error),
+                };
+                let record = part.record(&entry, self.known, now).filter(|record| {
+                    let said = |said: &HashSet<_>| named(record).is_some_and(|name| said.contains(&name));
+                    !self.said.as_ref().is_some_and(said)
+                });
+                self.send(record.into_iter().collect()).await?;
+            }
+        }
+        Ok(())
     }
 
     /// A walk over what changed: nothing that is absent may be concluded, and what is known need not be.
@@ -140,8 +191,15 @@ impl Run<'_> {
                     self.known.load().await.map_err(Error::Known)?;
                     let (known, unknown): (Vec<_>, Vec<_>) =
                         keys.into_iter().partition(|key| self.known.holds(kind, key));
-                    self.unknown.extend(unknown);
-                    known.into_iter().map(|key| Record::Same { kind, key }).collect()
+                    self.ask_again(unknown);
+                    self.sent = true;
+                    let there = Chunk::There { kind, keys: known };
+                    self.out.send(there).await.map_err(|_| Error::Stopped)?;
+                    Vec::new()
+                }
+                Piece::Turned(keys) => {
+                    self.ask_again(keys);
+                    Vec::new()
                 }
                 Piece::Gone(keys) => keys.into_iter().map(|key| Record::Gone { kind, key }).collect(),
             };
@@ -164,6 +222,16 @@ impl Run<'_> {
             return Ok(());
         }
         self.sent = true;
+        if let Some((listed, came)) = &mut self.listed {
+            for record in &records {
+                let Record::Present(desired) = record else { continue };
+                came.extend(desired.alias.clone());
+                listed.extend(desired.relations.values().flat_map(targets).filter_map(|target| match &target.to {
+                    Ref::Alias(name) => Some(name.clone()),
+                    _ => None,
+                }));
+            }
+        }
         if let Some(said) = &mut self.said {
             said.extend(records.iter().filter_map(named));
         }
@@ -171,6 +239,13 @@ impl Run<'_> {
             self.out.send(Chunk::Records(records)).await.map_err(|_| Error::Stopped)?;
         }
         Ok(())
+    }
+}
+
+fn targets(targets: &Targets) -> &[Target] {
+    match targets {
+        Targets::Whole(all) => all,
+        Targets::Delta { add, .. } => add,
     }
 }
 

@@ -175,7 +175,11 @@ impl Session {
     pub(super) async fn found(&mut self, dn: &str, query: &Query) -> Result<Option<Entry>, Error> {
         let query = Query { base: dn.to_owned(), ..query.clone() };
         self.wire.send(&search_within(&query, 0), &[]).await?;
-        self.only().await
+        let Some(mut entry) = self.only().await? else { return Ok(None) };
+        for (name, from) in std::mem::take(&mut entry.ranged) {
+            self.rest(&mut entry, &name, from).await?;
+        }
+        Ok(Some(entry))
     }
 
     /// The rest of an attribute that the server sends in pieces, from `next` on. Only between two pages.

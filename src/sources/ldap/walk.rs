@@ -6,10 +6,12 @@ use tokio::sync::mpsc;
 
 use super::ber::{self, Garbage, OCTETS};
 use super::dirsync::{self, Moved};
+use super::disabled;
 use super::entry::Entry;
 use super::session::{Error, Item, Query, Session};
 use super::sync::{Persist, Said, Uuid};
 use crate::config::ldap::Referrals;
+use crate::model::time::Millis;
 
 /// Records per chunk: large enough for the engine's statements, small enough to stay small.
 pub(super) const CHUNK: usize = 500;
@@ -23,6 +25,8 @@ pub(super) enum Piece {
     Entries(Batch),
     /// Keys of what is still there.
     There(Vec<String>),
+    /// Keys of whom time has made another: to be read again.
+    Turned(Vec<String>),
     /// Keys of what is there no more.
     Gone(Vec<String>),
 }
@@ -36,10 +40,11 @@ pub(super) enum Walk {
         query: Query,
         stamp: Option<&'static str>,
     },
-    /// Only the keys of all that the query finds.
+    /// Only the keys of all that the query finds, and whom the clock alone switches on or off: at this time and now.
     Sweep {
         query: Query,
         key: String,
+        clock: Option<(Millis, Millis)>,
     },
     Sync {
         query: Query,
@@ -88,7 +93,7 @@ impl Walk {
     pub(super) async fn go(self, session: &mut Session, out: &Pieces) -> Result<Ended, Error> {
         match self {
             Walk::Paged { query, stamp } => paged(session, &query, stamp, out).await,
-            Walk::Sweep { query, key } => sweep(session, &query, &key, out).await,
+            Walk::Sweep { query, key, clock } => sweep(session, &query, &key, clock, out).await,
             Walk::Sync { query, key, cookie, reread } => {
                 sync(session, &query, &key, cookie.as_deref(), reread, out).await
             }
@@ -200,21 +205,39 @@ async fn paged(
     Ok(Ended { mark: highest, whole: true, ..Ended::default() })
 }
 
-async fn sweep(session: &mut Session, query: &Query, key: &str, out: &Pieces) -> Result<Ended, Error> {
-    let query = Query { attributes: vec![key.to_owned()], ..query.clone() };
+async fn sweep(
+    session: &mut Session,
+    query: &Query,
+    key: &str,
+    clock: Option<(Millis, Millis)>,
+    out: &Pieces,
+) -> Result<Ended, Error> {
+    let mut query = Query { attributes: vec![key.to_owned()], ..query.clone() };
+    query.attributes.extend(clock.iter().flat_map(|_| disabled::ATTRIBUTES).map(str::to_owned));
+    let turns = |entry: &Entry| {
+        clock.is_some_and(|(then, now)| disabled::disabled(entry, then) != disabled::disabled(entry, now))
+    };
     let (mut cookie, mut pointers) = (Vec::new(), 0);
     loop {
         session.ask(&query, &cookie).await?;
-        let mut keys = Vec::new();
+        let (mut keys, mut turned) = (Vec::new(), Vec::new());
         cookie = loop {
             match session.next().await? {
                 // Whoever has no key that can be read may be anybody.
-                Item::Entry(bytes) => keys.push(Entry::of(bytes)?.key(key).ok_or(Garbage)?),
+                Item::Entry(bytes) => {
+                    let entry = Entry::of(bytes)?;
+                    let key = entry.key(key).ok_or(Garbage)?;
+                    turned.extend(turns(&entry).then(|| key.clone()));
+                    keys.push(key);
+                }
                 Item::Pointer => pointers += 1,
                 Item::Done { cookie } => break cookie.ok_or(Error::NoCookie)?,
             }
         };
         send(out, Piece::There(keys)).await?;
+        if !turned.is_empty() {
+            send(out, Piece::Turned(turned)).await?;
+        }
         if cookie.is_empty() {
             counted(session, pointers)?;
             return Ok(Ended { whole: true, ..Ended::default() });

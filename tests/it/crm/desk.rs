@@ -222,6 +222,7 @@ pub async fn run_at(settings: &Crm, known: &dyn Known, cursor: Option<String>, c
                     told.longest_chunk = told.longest_chunk.max(records.len());
                     told.records.extend(records);
                 }
+                Chunk::There { .. } => panic!("nobody swept"),
                 Chunk::End(end) => told.end = Some(end),
             }
         }

@@ -179,7 +179,7 @@ fn fault(what: &str, allowed: impl ToString) -> Fault {
 
 fn faulty(kind: Option<Kind>, key: Option<String>, faults: Vec<Fault>) -> Parsed {
     let reason = faults.iter().map(|fault| format!("{}: {}", fault.what, fault.allowed)).collect::<Vec<_>>().join("; ");
-    Parsed::Faulty(Record::Bad { kind, key, reason }, faults)
+    Parsed::Faulty(Record::Bad { kind, key, reason, off: false }, faults)
 }
 
 /// Which relations a kind has, and the kind at the far end.
