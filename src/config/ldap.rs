@@ -78,6 +78,8 @@ pub struct Ldap {
     pub sweep_every: Duration,
     /// Entries per page.
     pub page_size: i32,
+    /// Entries and keys that one read may bring.
+    pub max_entries: u64,
     /// For a connection and for every single answer.
     pub timeout: Duration,
     /// For a whole run.
@@ -141,6 +143,7 @@ pub fn read(section: &Section<'_>) -> Ldap {
         full_every: section.duration("full_every", Duration::from_hours(24)),
         sweep_every: section.duration("sweep_every", Duration::from_hours(1)),
         page_size: section.integer("page_size", 1..=10_000, 1000),
+        max_entries: section.integer("max_entries", 1..=1_000_000_000_i64, 5_000_000).unsigned_abs(),
         timeout: section.duration("timeout", Duration::from_secs(30)),
         deadline: section.duration("deadline", Duration::from_hours(1)),
         users,

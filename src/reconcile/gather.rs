@@ -416,6 +416,15 @@ mod tests {
                 assert_eq!((of("bad"), of("update"), of("disable")), (1, 1, 1), "{:?}", report.counts);
                 sync(&world, people(0..120)).await;
             }
+            // The last word counts.
+            for ask in [false, true] {
+                let words = |last: Record| vec![vec![gone(30)], vec![present(user("k30", "back30"))], vec![last]];
+                let report = changes(&world, words(gone(31)), ask).await;
+                assert_eq!((report.counts["update"], report.counts["disable"]), (1, 1), "{:?}", report.counts);
+                let report = changes(&world, words(gone(30)), ask).await;
+                assert_eq!(report.counts.get("disable"), Some(&1), "{:?}", report.counts);
+                sync(&world, people(0..120)).await;
+            }
             // Too many of what it holds wait for a person all the same.
             for ask in [false, true] {
                 let report = changes(&world, vec![(0..3).map(gone).collect(), (3..9).map(gone).collect()], ask).await;

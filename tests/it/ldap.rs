@@ -3,6 +3,7 @@
 
 mod active_directory;
 mod faults;
+mod half;
 mod kills;
 mod modes;
 mod schedule;

@@ -33,6 +33,8 @@ pub(super) struct Run<'r> {
     pub(super) root: Root,
     pub(super) choice: Choice,
     pub(super) before: &'r Before,
+    /// Entries and keys that came so far.
+    came: u64,
     /// Whether anything was sent in the walk that is under way, or in the last one.
     pub(super) sent: bool,
     /// Keys of records that were sent, where some may come twice.
@@ -72,6 +74,7 @@ pub(super) async fn all(
         root,
         choice,
         before,
+        came: 0,
         sent: false,
         said: None,
         once: false,
@@ -180,6 +183,10 @@ impl Run<'_> {
         self.sent = false;
         while let Some(piece) = arriving.recv().await {
             let (now, kind) = (self.clock.now(), part.kind);
+            self.came += piece.len() as u64;
+            if self.came > self.reader.settings.max_entries {
+                return Err(Error::TooMany(self.reader.settings.max_entries));
+            }
             let records: Vec<Record> = match piece {
                 Piece::Entries(batch) => {
                     if let Some(names) = &mut self.names {

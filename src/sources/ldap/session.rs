@@ -59,6 +59,8 @@ pub(super) enum Error {
     NoCookie,
     #[error("the rest of `{0}` could not be read")]
     NoRest(String),
+    #[error("the read brings more than {0} entries (`max_entries`)")]
+    TooMany(u64),
     #[error("the server announced a message of {0} bytes")]
     TooLong(usize),
     #[error(transparent)]

@@ -81,6 +81,32 @@ fn an_account_that_expires_overnight_is_a_change() {
 }
 
 #[test]
+fn b1_who_lives_in_another_realm_is_another_record() {
+    let living = |realm| reader("").unwrap().living_in(realm, None);
+    let (agents, clients) = (living(Some(Realm::Agent)), living(Some(Realm::Client)));
+    assert_ne!(agents.fingerprint(), clients.fingerprint());
+    let eva = entry("uid=eva,dc=x", &[("entryUUID", &[b"k"]), ("uid", &[b"eva"])]);
+    let digest = |reader: &Reader| desired(reader.parts[0].record(&eva, &Nothing, NOW)).digest;
+    assert_ne!(digest(&agents), digest(&clients));
+}
+
+#[test]
+fn a_search_covers_what_lies_below_its_base() {
+    let covers = |more: &str, name: &str| reader(more).unwrap().parts[0].covers(name);
+    for (more, name, expected) in [
+        ("", "uid=eva,ou=people,dc=x", true),
+        ("", "uid=eva,dc=yx", false),
+        ("", "dc=x", true),
+        ("users.scope = 'one'", "uid=eva,dc=x", true),
+        ("users.scope = 'one'", "cn=a\\,b,dc=x", true),
+        ("users.scope = 'one'", "uid=eva,ou=people,dc=x", false),
+        ("users.scope = 'one'", "dc=x", false),
+    ] {
+        assert_eq!(covers(more, name), expected, "{more} {name}");
+    }
+}
+
+#[test]
 fn a_bad_entry_is_one_bad_record() {
     let reader = reader("[users.map]\nactive = 'enabled'").unwrap();
     let without_key = reader.parts[0].record(&entry("uid=a,dc=x", &[("uid", &[b"a"])]), &Nothing, NOW);

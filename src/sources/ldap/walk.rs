@@ -31,6 +31,15 @@ pub(super) enum Piece {
     Gone(Vec<String>),
 }
 
+impl Piece {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Piece::Entries(batch) => batch.len(),
+            Piece::There(keys) | Piece::Turned(keys) | Piece::Gone(keys) => keys.len(),
+        }
+    }
+}
+
 pub(super) type Pieces = mpsc::Sender<Piece>;
 
 /// What to do on the connection.

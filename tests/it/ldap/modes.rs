@@ -43,7 +43,7 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    async fn of(which: Which, url: &str, more: &str) -> Pair {
+    pub(super) async fn of(which: Which, url: &str, more: &str) -> Pair {
         let guard = "guard = { percent = 50, count = 50 }";
         let more = format!("{more}\n{guard}");
         let preset = more.lines().find(|line| line.starts_with("preset")).unwrap_or_default();

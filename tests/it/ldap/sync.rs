@@ -55,9 +55,18 @@ impl Hq {
 
     /// The same store, the source with other keys.
     pub(super) fn reconfigured(&self, url: &str, more: &str) -> Hq {
+        self.at(url, more, Clock::system())
+    }
+
+    /// The same, so many milliseconds later.
+    pub(super) fn later(&self, url: &str, more: &str, by: i64) -> Hq {
+        self.at(url, more, Clock::fixed(Clock::system().now().plus(by), 7))
+    }
+
+    fn at(&self, url: &str, more: &str, clock: Clock) -> Hq {
         let source = section(url, more).replace("page_size = 100", "page_size = 500");
         let text = format!("[sources.hq]\nkind = 'ldap'\nrealm = 'agent'\n{source}");
-        let app = App::new(self.world.db.clone(), Clock::system(), Config::parse(&text).unwrap()).unwrap();
+        let app = App::new(self.world.db.clone(), clock, Config::parse(&text).unwrap()).unwrap();
         Hq { world: world_alone(&app), folder: tempfile::tempdir().unwrap(), which: self.which }
     }
 
