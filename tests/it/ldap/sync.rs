@@ -21,6 +21,11 @@ const PEOPLE: usize = 5000;
 const GROUPS: usize = 200;
 pub(super) const SYNC: Mode = Mode::Sync { expect: None };
 
+/// Keys of a directory whose pages are not small.
+fn wide(url: &str, more: &str) -> String {
+    section(url, more).replace("page_size = 100", "page_size = 500")
+}
+
 /// A world without a daemon around it.
 pub(super) struct Hq {
     pub(super) world: World,
@@ -35,7 +40,7 @@ impl Hq {
 
     /// `more`: keys of the source.
     pub(super) async fn with(which: Which, url: &str, more: &str) -> Hq {
-        Hq::of(which, &section(url, more).replace("page_size = 100", "page_size = 500")).await
+        Hq::of(which, &wide(url, more)).await
     }
 
     /// `source`: all keys of a directory.
@@ -55,16 +60,20 @@ impl Hq {
 
     /// The same store, the source with other keys.
     pub(super) fn reconfigured(&self, url: &str, more: &str) -> Hq {
-        self.at(url, more, Clock::system())
+        self.at(&wide(url, more), Clock::system())
     }
 
     /// The same, so many milliseconds later.
     pub(super) fn later(&self, url: &str, more: &str, by: i64) -> Hq {
-        self.at(url, more, Clock::fixed(Clock::system().now().plus(by), 7))
+        self.at(&wide(url, more), Clock::fixed(Clock::system().now().plus(by), 7))
     }
 
-    fn at(&self, url: &str, more: &str, clock: Clock) -> Hq {
-        let source = section(url, more).replace("page_size = 100", "page_size = 500");
+    /// The same store, all keys of the source anew.
+    pub(super) fn with_source(&self, source: &str) -> Hq {
+        self.at(source, Clock::system())
+    }
+
+    fn at(&self, source: &str, clock: Clock) -> Hq {
         let text = format!("[sources.hq]\nkind = 'ldap'\nrealm = 'agent'\n{source}");
         let app = App::new(self.world.db.clone(), clock, Config::parse(&text).unwrap()).unwrap();
         Hq { world: world_alone(&app), folder: tempfile::tempdir().unwrap(), which: self.which }
@@ -92,7 +101,7 @@ impl Hq {
     }
 
     /// Every byte of the embedded database.
-    fn bytes(&self) -> BTreeMap<std::ffi::OsString, Vec<u8>> {
+    pub(super) fn bytes(&self) -> BTreeMap<std::ffi::OsString, Vec<u8>> {
         if self.which == Which::Postgres {
             return BTreeMap::new();
         }

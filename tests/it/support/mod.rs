@@ -9,6 +9,7 @@ pub mod oracle;
 pub mod postgres;
 pub mod process;
 pub mod samba;
+pub mod scripted;
 pub mod slapd;
 pub mod smtp;
 pub mod tls;
