@@ -2,9 +2,11 @@
 //! be dialled: at least one server, no password that would cross the network in clear unless `insecure = true`, never an
 //! empty password (servers take that as an anonymous bind). The mappings are compiled by the reader, not here.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustls_pki_types::ServerName;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use url::Url;
@@ -67,6 +69,8 @@ pub struct Ldap {
     pub starttls: bool,
     /// PEM; `None` = the system's certificates.
     pub ca_file: Option<PathBuf>,
+    /// Host of a url -> the name in its certificate, where that is another.
+    pub tls_names: BTreeMap<String, String>,
     /// `None` = anonymous.
     pub bind: Option<Bind>,
     pub preset: Preset,
@@ -108,11 +112,25 @@ pub struct Search {
     pub map: Map<String, Value>,
 }
 
+impl Ldap {
+    /// Which name the certificate of this server must bear.
+    pub fn tls_name<'a>(&'a self, url: &'a Url) -> &'a str {
+        let host = host(url);
+        self.tls_names.get(host).map_or(host, String::as_str)
+    }
+}
+
+/// Of an IPv6 address without its brackets.
+pub fn host(url: &Url) -> &str {
+    url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
+}
+
 /// Reads the keys that are special to this kind.
 pub fn read(section: &Section<'_>) -> Ldap {
     let urls = urls(section);
     let starttls = section.boolean("starttls", false);
     let insecure = section.boolean("insecure", false);
+    let tls_names = tls_names(section, &urls);
     let bind = bind(section);
     for url in &urls {
         if starttls && url.scheme() == "ldaps" {
@@ -136,6 +154,7 @@ pub fn read(section: &Section<'_>) -> Ldap {
         urls,
         starttls,
         ca_file: section.path_of("ca_file"),
+        tls_names,
         bind,
         preset,
         referrals: section.word("referrals", referrals),
@@ -173,6 +192,19 @@ fn urls(section: &Section<'_>) -> Vec<Url> {
         }
     };
     texts.into_iter().filter_map(parse).collect()
+}
+
+fn tls_names(section: &Section<'_>, urls: &[Url]) -> BTreeMap<String, String> {
+    let checked = |(of, name): (String, Value)| {
+        let name = name.as_str().filter(|name| ServerName::try_from(*name).is_ok());
+        let fits = urls.iter().any(|url| host(url) == of);
+        if name.is_none() || !fits {
+            let allowed = "must be hosts of the urls, each with the name that its certificate bears";
+            section.fault("tls_names", Some(&of), allowed);
+        }
+        Some((of, name?.to_owned()))
+    };
+    table(section, "tls_names").into_iter().filter_map(checked).collect()
 }
 
 fn bind(section: &Section<'_>) -> Option<Bind> {
@@ -239,6 +271,22 @@ mod tests {
         }
         assert!(check("url = 'ldap://d'\nbase = ''", read).is_err(), "an empty base is asked for");
         assert!(check("url = 'ldap://d'\nbase = 'dc=x'", read).is_ok(), "anonymous");
+    }
+
+    #[test]
+    fn a_certificate_may_bear_another_name_than_its_url() {
+        let with = |names: &str| {
+            check(
+                &format!("urls = ['ldaps://10.0.0.5', 'ldaps://[::1]']\nbase = 'dc=x'\ntls_names = {{ {names} }}"),
+                read,
+            )
+        };
+        let ldap = with("'10.0.0.5' = 'dc1.example.com'").unwrap();
+        let asked: Vec<&str> = ldap.urls.iter().map(|url| ldap.tls_name(url)).collect();
+        assert_eq!(asked, ["dc1.example.com", "::1"]);
+        for wrong in ["'10.0.0.6' = 'dc1.example.com'", "'::1' = 'no name'"] {
+            assert!(with(wrong).unwrap_err().to_string().contains("tls_names"), "{wrong}");
+        }
     }
 
     #[test]

@@ -240,12 +240,12 @@ async fn dial(
 ) -> Result<Session, Error> {
     let mut wire = Wire::connect(url, limits).await?;
     if url.scheme() == "ldaps" {
-        wire = wire.encrypt(url, tls).await?;
+        wire = wire.encrypt(settings.tls_name(url), tls).await?;
     } else if settings.starttls {
         let request = ber::element(op::EXTENDED, &ber::element(0x80, START_TLS.as_bytes()));
         wire.send(&request, &[]).await?;
         succeeded(&finished(&mut wire, op::EXTENDED_DONE).await?)?;
-        wire = wire.encrypt(url, tls).await?;
+        wire = wire.encrypt(settings.tls_name(url), tls).await?;
     }
     if let Some(bind) = &settings.bind {
         authenticate(&mut wire, url, bind).await?;

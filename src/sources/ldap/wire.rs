@@ -14,6 +14,7 @@ use tokio_rustls::TlsConnector;
 
 use super::ber::{self, Garbage, INTEGER, OCTETS, Reader, SEQUENCE};
 use super::session::Error;
+use crate::config::ldap::host;
 
 /// A group of a million members is some 60 MB; more is no directory entry.
 const LONGEST: usize = 128 << 20;
@@ -61,16 +62,16 @@ pub(super) struct Answer {
 impl Wire {
     pub(super) async fn connect(url: &url::Url, limits: Limits) -> Result<Wire, Error> {
         let port = url.port().unwrap_or(if url.scheme() == "ldaps" { 636 } else { 389 });
-        let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-        let stream = limits.wait(TcpStream::connect((host, port))).await??;
+        let stream = limits.wait(TcpStream::connect((host(url), port))).await??;
         stream.set_nodelay(true)?;
         Ok(Wire { stream: Box::new(stream), buffer: BytesMut::new(), last_id: 0, limits })
     }
 
-    /// From now on everything is encrypted. Bytes that came before are thrown away: nobody could vouch for them.
-    pub(super) async fn encrypt(mut self, url: &url::Url, tls: Arc<rustls::ClientConfig>) -> Result<Wire, Error> {
-        let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
-        let name = ServerName::try_from(host).map_err(|error| Error::Broken(std::io::Error::other(error)))?;
+    /// From now on everything is encrypted, to a server whose certificate bears this name. Bytes that came before are thrown
+    /// away: nobody could vouch for them.
+    pub(super) async fn encrypt(mut self, name: &str, tls: Arc<rustls::ClientConfig>) -> Result<Wire, Error> {
+        let name =
+            ServerName::try_from(name.to_owned()).map_err(|error| Error::Broken(std::io::Error::other(error)))?;
         let stream = self.limits.wait(TlsConnector::from(tls).connect(name, self.stream)).await??;
         self.buffer.clear();
         Ok(Wire { stream: Box::new(stream), ..self })

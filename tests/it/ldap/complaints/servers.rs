@@ -103,8 +103,17 @@ async fn complaint_23_the_next_server_is_tried_and_no_certificate_of_another_is_
         let hq = Hq::of(which, &source(&[dead.clone(), wrong.clone(), right])).await;
         done(&hq).await;
         assert_eq!(active(&hq).await.len(), 20);
-        let told = failed(&hq.with_source(&source(&[dead, wrong]))).await;
+        let told = failed(&hq.with_source(&source(&[dead, wrong.clone()]))).await;
         assert!(told.contains("no server could be reached") && told.contains("certificate"), "{told}");
+        // Where the certificate is for another name than the url for a reason, that name is asked for, and no other.
+        let named = |name: &str| {
+            hq.with_source(&format!(
+                "tls_names = {{ '127.0.0.2' = '{name}' }}\n{}",
+                source(std::slice::from_ref(&wrong))
+            ))
+        };
+        assert_eq!(named("localhost").poll(SYNC).await.run, None);
+        assert!(failed(&named("dc1.example.com")).await.contains("certificate"));
         passing.abort();
     })
     .await;
