@@ -25,7 +25,7 @@ words! {
 words! {
     /// What becomes of a thing that no source holds any more.
     Absence {
-        /// Deactivated, kept, and deleted after the grace period.
+        /// Deactivated and kept.
         Disable = "disable",
         /// A tombstone at once.
         Delete = "delete",
