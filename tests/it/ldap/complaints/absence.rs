@@ -56,8 +56,9 @@ async fn complaint_02_found_absent_and_unknown_are_three_answers_to_a_look_up() 
             move |asked| domain(asked, &all, &[], "1")
         })
         .await;
-        let more = format!("preset = 'activedirectory'\ntimeout = '300ms'\n{UNGUARDED}");
-        let hq = Hq::of(which, &section(&server.url(), &more)).await;
+        let text = section(&server.url(), &format!("preset = 'activedirectory'\n{UNGUARDED}"));
+        let hq = Hq::of(which, &text).await;
+        let hasty = hq.with_source(&format!("timeout = '300ms'\n{text}"));
         assert!(done(&hq).await.starts_with("dirsync"));
         assert_eq!(active(&hq).await, ["eva", "jan", "wim"]);
 
@@ -74,7 +75,7 @@ async fn complaint_02_found_absent_and_unknown_are_three_answers_to_a_look_up() 
                 let by_name = format!("{:?}", asked.search.filter).contains("objectguid");
                 if by_name { answer.clone() } else { domain(asked, &[], &moved, "2") }
             });
-            failed(&hq).await;
+            failed(&hasty).await;
             // It goes on from where it was.
             assert!(server.asked().iter().any(|asked| asked.dirsync() == Some(b"1")));
         }
@@ -93,7 +94,9 @@ async fn complaint_03_an_error_in_the_middle_of_a_run_cancels_what_would_go_away
     both(|which| async move {
         let directory = Directory::start(&ldif(512, 2, 5)).await;
         let proxy = Proxy::start(directory.port).await;
-        let hq = Hq::of(which, &section(&proxy.url(), &format!("timeout = '300ms'\n{UNGUARDED}"))).await;
+        let text = section(&proxy.url(), UNGUARDED);
+        let hq = Hq::of(which, &text).await;
+        let hasty = hq.with_source(&format!("timeout = '300ms'\n{text}"));
         done(&hq).await;
         // One has truly left, one has another title: neither is heard of in a read that breaks.
         directory.delete([person(511)]).await;
@@ -102,7 +105,7 @@ async fn complaint_03_an_error_in_the_middle_of_a_run_cancels_what_would_go_away
             [(20_000, Fault::Cut), (50_000, Fault::Reset), (80_000, Fault::Hang), (110_000, Fault::Cut)]
         {
             proxy.after(bytes, fault);
-            failed(&hq).await;
+            failed(&hasty).await;
         }
         proxy.mend();
         let run = hq.poll(SYNC).await;
@@ -225,12 +228,14 @@ async fn complaint_07_night_after_night_of_errors_the_last_good_state_stays() {
     both(|which| async move {
         let mut directory = Directory::start(&ldif(30, 2, 5)).await;
         let proxy = Proxy::start(directory.port).await;
-        let hq = Hq::of(which, &section(&proxy.url(), &format!("timeout = '300ms'\n{UNGUARDED}"))).await;
+        let text = section(&proxy.url(), UNGUARDED);
+        let hq = Hq::of(which, &text).await;
+        let hasty = hq.with_source(&format!("timeout = '300ms'\n{text}"));
         done(&hq).await;
         let (before, good) = (hq.figures().await, state_of(&hq).await.last_good_at);
         for (bytes, fault) in [(0, Fault::Hang), (14, Fault::Cut), (4_000, Fault::Reset), (4_000, Fault::Reset)] {
             proxy.after(bytes, fault);
-            failed(&hq).await;
+            failed(&hasty).await;
         }
         proxy.mend();
         directory.process().stop();

@@ -252,7 +252,10 @@ async fn complaint_31_a_place_is_kept_byte_for_byte_and_together_with_what_it_st
         let (before, place) = (people(&hq).await, cursor(&hq).await);
 
         // Killed in the middle of an answer: neither what came of it nor the place stays.
-        server.follow(|_| vec![synced(1, "Owner", SyncStateValue::Modify), Say::Silence]);
+        server.follow(|_| {
+            let most = (0..650).map(|n| synced(n, "Owner", SyncStateValue::Modify));
+            most.chain([Say::Silence]).collect()
+        });
         let world = hq.world.clone();
         let reading = tokio::spawn(async move { poll(&world, "hq", SYNC).await });
         server.until_asked().await;

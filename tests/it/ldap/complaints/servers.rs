@@ -157,16 +157,17 @@ async fn complaint_27_a_server_that_falls_silent_or_drips_is_not_waited_for_for_
     both(|which| async move {
         let directory = Directory::start(&ldif(400, 2, 5)).await;
         let proxy = Proxy::start(directory.port).await;
-        let hq = Hq::of(which, &section(&proxy.url(), &format!("timeout = '300ms'\n{UNGUARDED}"))).await;
+        let text = section(&proxy.url(), UNGUARDED);
+        let hq = Hq::of(which, &text).await;
+        let hasty = hq.with_source(&format!("timeout = '300ms'\n{text}"));
         done(&hq).await;
         for bytes in [0, 14, 2_000, 40_000] {
             proxy.after(bytes, Fault::Hang);
-            assert!(failed(&hq).await.contains("no answer within 300ms"), "after {bytes} bytes");
+            assert!(failed(&hasty).await.contains("no answer within 300ms"), "after {bytes} bytes");
         }
         // It always says a little, in time: then the run as a whole has an end.
         proxy.after(0, Fault::Drip);
-        let hurried =
-            hq.with_source(&section(&proxy.url(), &format!("timeout = '300ms'\ndeadline = '400ms'\n{UNGUARDED}")));
+        let hurried = hq.with_source(&format!("deadline = '400ms'\n{text}"));
         assert!(failed(&hurried).await.contains("longer than its deadline"));
         proxy.mend();
         assert_eq!(hq.poll(SYNC).await.run, None);
