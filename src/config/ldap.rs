@@ -110,6 +110,8 @@ pub struct Search {
     pub key: Option<String>,
     /// Laid over the preset's mapping; `false` takes a target out of it.
     pub map: Map<String, Value>,
+    /// Of groups: whoever has it as the first one (`primaryGroupID`, `gidNumber`) is a member, too.
+    pub primary_members: bool,
 }
 
 impl Ldap {
@@ -231,6 +233,7 @@ fn search(section: &Section<'_>, name: &str, base: &str) -> Option<Search> {
         filter: inner.text("filter"),
         key: inner.text("key"),
         map: table(&inner, "map"),
+        primary_members: name == "groups" && inner.boolean("primary_members", false),
     };
     inner.boolean("enabled", true).then_some(search)
 }

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior, Value};
 
-use super::text;
+use super::{dn, text};
 use crate::model::fold;
 
 /// Steps per evaluation: the longest honest expression needs some hundred.
@@ -15,8 +15,8 @@ const FUEL: u64 = 10_000;
 pub(super) const TABLES: &str = "$tables";
 
 /// The filters that are ours.
-pub(super) const OWN: [&str; 11] =
-    ["fold", "slug", "first", "split", "digits", "e164", "date", "bool", "bit", "ldap_disabled", "lookup"];
+pub(super) const OWN: [&str; 12] =
+    ["fold", "slug", "first", "split", "digits", "e164", "date", "bool", "bit", "ldap_disabled", "lookup", "has_dn"];
 
 /// Expressions are compiled against this one: what they can do depends on nothing in the configuration.
 pub(super) static ENGINE: LazyLock<Environment<'static>> = LazyLock::new(environment);
@@ -50,7 +50,20 @@ pub(super) fn environment() -> Environment<'static> {
             .ok_or_else(|| wrong(format!("`{}` is no userAccountControl", clipped(&plain(&value)))))
     });
     env.add_filter("lookup", lookup);
+    env.add_filter("has_dn", has_dn);
     env
+}
+
+/// Whether one of the names is this one, however either is spelt: `memberOf | has_dn('cn=helpdesk,ou=groups,dc=x')`. Whoever
+/// has no such attribute has none of them.
+fn has_dn(value: Value, name: &str) -> Result<bool, Error> {
+    let sought = dn::normal(name).map_err(|error| wrong(format!("`{}`: {error}", clipped(name))))?;
+    let is_it = |one: &str| dn::normal(one).is_ok_and(|one| one == sought);
+    match value.as_str() {
+        Some(one) => Ok(is_it(one)),
+        None if value.is_undefined() || value.is_none() => Ok(false),
+        None => Ok(value.try_iter()?.any(|one| one.as_str().is_some_and(is_it))),
+    }
 }
 
 /// The first element; of what is no list, the thing itself.

@@ -248,7 +248,12 @@ impl Mapping {
         target::mark_primary(&mut attributes);
         let mut relations = BTreeMap::new();
         for (name, relation) in &self.relations {
-            relations.insert(relation.rel, relation.targets(&scope).map_err(|failure| told(name, failure))?);
+            let targets = relation.targets(&scope).map_err(|failure| told(name, failure))?;
+            let joined = match relations.remove(&relation.rel) {
+                Some(before) => Relation::join(before, targets),
+                None => targets,
+            };
+            relations.insert(relation.rel, joined);
         }
         let realm = match one("realm", self.realm.as_ref(), &scope)? {
             None => None,

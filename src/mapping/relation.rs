@@ -29,8 +29,10 @@ pub(super) struct Relation {
 }
 
 pub(super) const OPTIONS: [&str; 4] = ["by", "kind", "each", "attributes"];
+/// Members that a group knows by their logins (`memberUid`, RFC 2307), beside those that it knows otherwise.
+const LOGINS: &str = "members.login";
 /// As they are called first; `named` knows other spellings.
-pub(super) const NAMES: [&str; 6] = ["members", "contacts", "companies", "company", "manager", "mergedInto"];
+pub(super) const NAMES: [&str; 7] = ["members", LOGINS, "contacts", "companies", "company", "manager", "mergedInto"];
 const INDEXED: [&str; 5] = ["login", "email", "number", "employee_number", "display"];
 
 /// The relation a target's name means for a kind, and what stands at its far end.
@@ -39,7 +41,7 @@ pub(super) fn named(kind: Kind, name: &str) -> Option<(Rel, Kind)> {
         matches!(name, "company" | "companies" | "organisation" | "organisations" | "organization" | "organizations");
     let contact = matches!(name, "contact" | "contacts");
     match kind {
-        Kind::Group if name == "members" => Some((Rel::Member, Kind::User)),
+        Kind::Group if matches!(name, "members" | LOGINS) => Some((Rel::Member, Kind::User)),
         Kind::User if contact => Some((Rel::Pairing, Kind::Contact)),
         Kind::User if company => Some((Rel::BelongsTo, Kind::Company)),
         Kind::User if matches!(name, "manager" | "enterprise.manager") => Some((Rel::Manager, Kind::User)),
@@ -70,6 +72,7 @@ impl Relation {
             }
         };
         let by = match option("by").map(|word| word.as_str().unwrap_or_default()) {
+            None if at == LOGINS => By::Attribute(kind, "login".to_owned()),
             None if names == Names::Folded && far == Kind::User => By::Dn,
             Some("dn") => By::Dn,
             None | Some("key") => By::Key(kind),
@@ -125,9 +128,18 @@ impl Relation {
                 out.push(Target { to: self.reference(pointer)?, attributes: attributes.clone() });
             }
         }
-        out.sort_by(|a, b| a.to.cmp(&b.to));
-        out.dedup_by(|a, b| a.to == b.to);
-        Ok(Targets::Whole(out))
+        Ok(Targets::Whole(sorted(out)))
+    }
+
+    /// Two rules may speak of one relation.
+    pub(super) fn join(one: Targets, other: Targets) -> Targets {
+        match (one, other) {
+            (Targets::Whole(mut one), Targets::Whole(other)) => {
+                one.extend(other);
+                Targets::Whole(sorted(one))
+            }
+            (one, _) => one,
+        }
     }
 
     fn reference(&self, pointer: &str) -> Result<Ref, Failure> {
@@ -142,4 +154,10 @@ impl Relation {
             }
         })
     }
+}
+
+fn sorted(mut targets: Vec<Target>) -> Vec<Target> {
+    targets.sort_by(|a, b| a.to.cmp(&b.to));
+    targets.dedup_by(|a, b| a.to == b.to);
+    targets
 }

@@ -257,6 +257,17 @@ fn part<T>(all: &[T], piece: usize) -> &[T] {
     all.chunks(MOST).nth(piece).unwrap_or_default()
 }
 
+/// Values of a thing by which relations may point at it, where it has them no more.
+pub fn lost_handles(thing: &Thing) -> Vec<Handle> {
+    let Some(before) = thing.before.as_ref().filter(|before| before.state != State::Tombstone) else {
+        return Vec::new();
+    };
+    let mut old = handles(before.kind, before.realm, &derive(before.kind, &before.doc));
+    let new = handles(thing.now.kind, thing.now.realm, &thing.derived());
+    old.retain(|handle| !new.contains(handle));
+    old
+}
+
 /// Values of a thing by which pending relations may point at it, where they are new.
 pub fn new_handles(thing: &Thing) -> Vec<Handle> {
     let before = thing.before.as_ref().filter(|before| before.state != State::Tombstone);

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::context::Context;
-use super::plan::{Planned, new_handles};
-use super::world::{Thing, World};
+use super::plan::{Planned, lost_handles, new_handles};
+use super::world::{Handle, Thing, World};
 use super::{Batch, EdgeChange, Error, Touched, unique};
 use crate::model::change::Change;
 use crate::model::desired::Ref;
@@ -31,6 +31,7 @@ pub async fn write<'p>(tx: &mut Tx, batch: &Batch<'_>, planned: &'p Planned) -> 
     assertions(tx, &things).await?;
     lookups(tx, batch, &things).await?;
     edges(tx, batch, planned, &things, &mut touched).await?;
+    departures(tx, batch, &things, &mut touched).await?;
     arrivals(tx, batch, &things, &mut touched).await?;
     journal(tx, batch, planned).await?;
     Ok(touched)
@@ -260,7 +261,11 @@ async fn resolve(tx: &mut Tx, batch: &Batch<'_>, wanted: Vec<Ref>) -> Result<Has
     }
     let mut by_value: BTreeMap<String, Vec<EntityId>> = BTreeMap::new();
     for ((kind, attribute), values) in values {
-        for (value, id) in store::lookup::find(tx, kind, attribute, &values).await? {
+        let holders = match attribute {
+            "login" => store::lookup::logins(tx, kind, &values).await?,
+            attribute => store::lookup::find(tx, kind, attribute, &values).await?,
+        };
+        for (value, id) in holders {
             let reference = Ref::Match { kind, attribute: attribute.to_owned(), value };
             by_value.entry(reference.stored()).or_default().push(id);
             ids.push(id);
@@ -291,6 +296,37 @@ async fn resolve(tx: &mut Tx, batch: &Batch<'_>, wanted: Vec<Ref>) -> Result<Has
         }
     }
     Ok(found)
+}
+
+/// Who gave up a value is no longer whom others mean by it: what points there waits for the next one who has it.
+async fn departures(tx: &mut Tx, batch: &Batch<'_>, things: &[&Thing], touched: &mut Touched<'_>) -> Result<(), Error> {
+    if !batch.cx.policies.point_by_value() {
+        return Ok(());
+    }
+    let mut given_up: HashSet<(EntityId, String)> = HashSet::new();
+    for thing in things.iter().filter(|thing| row_changed(thing) && !thing.is_tombstone()) {
+        let target = |handle: Handle| {
+            Ref::Match { kind: handle.kind, attribute: handle.name.to_owned(), value: handle.value }.stored()
+        };
+        given_up.extend(lost_handles(thing).into_iter().map(|handle| (thing.now.id, target(handle))));
+    }
+    if given_up.is_empty() {
+        return Ok(());
+    }
+    let mut ids: Vec<EntityId> = given_up.iter().map(|(id, _)| *id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let mut edges = store::edge::to_any(tx, &ids).await?;
+    edges.retain(|edge| edge.to.is_some_and(|to| given_up.contains(&(to, edge.target.clone()))));
+    touched.edges.extend(edges.iter().filter_map(|edge| edge_change(edge, false)));
+    // A group that lost a member is another one than before.
+    let mut groups: Vec<EntityId> = edges.iter().filter(|edge| edge.rel == Rel::Member).map(|edge| edge.from).collect();
+    groups.retain(|id| !things.iter().any(|thing| thing.now.id == *id));
+    groups.sort_unstable();
+    groups.dedup();
+    store::entity::bump(tx, &groups, batch.at).await?;
+    let waiting: Vec<Edge> = edges.into_iter().map(|edge| Edge { to: None, ..edge }).collect();
+    Ok(store::edge::put(tx, &waiting).await?)
 }
 
 /// Of so many things it pays to ask first whether anything waits at all.

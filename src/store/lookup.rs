@@ -51,6 +51,20 @@ pub async fn find(
     Ok(found)
 }
 
+/// (login, entity) of those of a kind who have one of these logins, or names of groups; folded.
+pub async fn logins(session: &mut impl Session, kind: Kind, values: &[&str]) -> Result<Vec<(String, EntityId)>, Error> {
+    let mut found = Vec::new();
+    for values in values.chunks(sql::MOST) {
+        let mut text = Text::new("SELECT login_key, id FROM entity WHERE state <> 'tombstone' AND kind = ");
+        text.bind(kind).push(" AND realm IN ").list(Realm::ALL.iter().map(|realm| realm.as_str()));
+        text.push(" AND login_key IN ").list(values.iter().copied());
+        for row in session.all(text.sql, text.values).await? {
+            found.push((row.get(0)?, row.parse(1)?));
+        }
+    }
+    Ok(found)
+}
+
 /// (value, entity) of those of one kind and realm that have one of these values.
 pub async fn owners(
     session: &mut impl Session,

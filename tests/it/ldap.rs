@@ -4,6 +4,7 @@
 mod active_directory;
 mod complaints;
 mod faults;
+mod groups;
 mod half;
 mod kills;
 mod modes;

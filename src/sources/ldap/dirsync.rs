@@ -34,7 +34,13 @@ pub(super) async fn walk(
     if !first {
         asked.extend(attributes.iter().filter(|name| *name != "objectguid").cloned());
     }
-    let query = Query { base: domain.to_owned(), scope: Scope::Subtree, filter: ANYTHING.to_vec(), attributes: asked };
+    let query = Query {
+        base: domain.to_owned(),
+        scope: Scope::Subtree,
+        filter: ANYTHING.to_vec(),
+        attributes: asked,
+        first: None,
+    };
     let mut moved = Moved::default();
     loop {
         let parts =

@@ -77,6 +77,15 @@ impl Entry {
         }
     }
 
+    /// One value more.
+    pub(super) fn add(&mut self, name: &str, value: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(name.as_bytes());
+        let named = start..self.bytes.len();
+        self.bytes.extend_from_slice(value);
+        self.pairs.push((named.clone(), named.end..self.bytes.len()));
+    }
+
     pub(super) fn dn(&self) -> &str {
         // Checked when it was read.
         std::str::from_utf8(&self.bytes[self.dn.clone()]).unwrap_or_default()

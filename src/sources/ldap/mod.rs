@@ -19,6 +19,7 @@ mod wire;
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use ldap3::asn1::ASNTag as _;
 use serde_json::Value;
@@ -33,7 +34,7 @@ use crate::model::time::Millis;
 use ber::Garbage;
 use entry::Entry;
 use root::Root;
-use session::{Query, Session};
+use session::{First, Query, Session};
 
 /// RFC 4512 §3.4.2, in lower case.
 const STAMP: &str = "modifytimestamp";
@@ -85,7 +86,10 @@ impl Reader {
                 })
                 .ok()
         });
-        let parts: Vec<Part> = parts.collect();
+        let mut parts: Vec<Part> = parts.collect();
+        if settings.groups.as_ref().is_some_and(|groups| groups.primary_members) {
+            with_first(&mut parts, preset::primary(settings.preset));
+        }
         if faults.is_empty() { Ok(Reader { settings: settings.clone(), parts }) } else { Err(faults) }
     }
 
@@ -104,8 +108,8 @@ impl Reader {
         let mut bytes = Vec::new();
         for part in &self.parts {
             let query = &part.query;
-            let told =
-                format!("{}|{}|{}|{}|{}|{}|", part.kind, query.base, query.scope, part.filter, part.key, part.home);
+            let asked = (query.scope, query.first.is_some());
+            let told = format!("{}|{}|{asked:?}|{}|{}|{}|", part.kind, query.base, part.filter, part.key, part.home);
             bytes.extend_from_slice(told.as_bytes());
             bytes.extend_from_slice(part.mapping.fingerprint());
         }
@@ -193,6 +197,7 @@ impl Part {
             scope: search.scope,
             filter: encoded.unwrap_or_default(),
             attributes: attributes.into_iter().collect(),
+            first: None,
         };
         let stamped = query.attributes.iter().any(|name| name == STAMP);
         Ok(Part { kind, mapping, query, filter, rules, key, home: String::new(), stamped, default_active })
@@ -254,6 +259,17 @@ impl Part {
             }
             Err(error) => Some(bad(key, format!("{dn}: {error}"))),
         }
+    }
+}
+
+/// Groups ask for the people of the source who have them as their first one.
+fn with_first(parts: &mut [Part], (of_group, of_person): (&'static str, &'static str)) {
+    let Some(people) = parts.iter().find(|part| part.kind == Kind::User) else { return };
+    let (base, scope, filter) = (people.query.base.clone(), people.query.scope, people.query.filter.clone());
+    let first = Arc::new(First { of_group, of_person, base, scope, filter });
+    for part in parts.iter_mut().filter(|part| part.kind == Kind::Group) {
+        part.query.attributes.push(of_group.to_owned());
+        part.query.first = Some(Arc::clone(&first));
     }
 }
 

@@ -14,13 +14,17 @@ pub(super) struct Defaults {
 
 pub(super) fn preset(preset: Preset, kind: Kind) -> Defaults {
     let (filter, key, map) = match (preset, kind) {
-        (Preset::OpenLdap, Kind::Group) => {
-            ("(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames))", "entryUUID", group())
-        }
+        (Preset::OpenLdap, Kind::Group) => (
+            "(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames)(objectClass=posixGroup))",
+            "entryUUID",
+            group(),
+        ),
         (Preset::OpenLdap, _) => ("(objectClass=inetOrgPerson)", "entryUUID", person("uid")),
-        (Preset::Ds389, Kind::Group) => {
-            ("(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames))", "nsUniqueId", group())
-        }
+        (Preset::Ds389, Kind::Group) => (
+            "(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames)(objectClass=posixGroup))",
+            "nsUniqueId",
+            group(),
+        ),
         (Preset::Ds389, _) => ("(|(objectClass=inetOrgPerson)(objectClass=nsPerson))", "nsUniqueId", person("uid")),
         (Preset::ActiveDirectory, Kind::Group) => ("(objectCategory=group)", "objectGUID", group()),
         (Preset::ActiveDirectory, _) => {
@@ -30,6 +34,15 @@ pub(super) fn preset(preset: Preset, kind: Kind) -> Defaults {
         (Preset::Plain, _) => ("(objectClass=person)", "entryUUID", json!({})),
     };
     Defaults { filter, key, map: map.as_object().cloned().unwrap_or_default() }
+}
+
+/// How a group and whoever has it as their first one know of each other: attribute of the group, of the person. Neither
+/// Active Directory nor POSIX lists these among the members.
+pub(super) fn primary(preset: Preset) -> (&'static str, &'static str) {
+    match preset {
+        Preset::ActiveDirectory => ("primarygrouptoken", "primarygroupid"),
+        Preset::OpenLdap | Preset::Ds389 | Preset::Plain => ("gidnumber", "gidnumber"),
+    }
 }
 
 fn person(login: &str) -> Value {
@@ -53,6 +66,7 @@ fn group() -> Value {
     json!({
         "displayName": "cn",
         "members": ["member", "uniqueMember"],
+        "members.login": "memberUid",
     })
 }
 

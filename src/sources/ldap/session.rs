@@ -81,6 +81,20 @@ pub(super) struct Query {
     /// Encoded.
     pub(super) filter: Vec<u8>,
     pub(super) attributes: Vec<String>,
+    /// Of groups whose first members are wanted.
+    pub(super) first: Option<Arc<First>>,
+}
+
+/// Those who have a group as their first one, of which the group itself says nothing.
+#[derive(Debug)]
+pub(super) struct First {
+    /// The number of the group, in its entry and in theirs.
+    pub(super) of_group: &'static str,
+    pub(super) of_person: &'static str,
+    /// Of the people.
+    pub(super) base: String,
+    pub(super) scope: Scope,
+    pub(super) filter: Vec<u8>,
 }
 
 /// An open, bound connection. Dropping it closes the link.
@@ -155,6 +169,7 @@ impl Session {
             scope: Scope::One,
             filter: PRESENT.to_vec(),
             attributes: attributes.iter().map(|name| (*name).to_owned()).collect(),
+            first: None,
         };
         self.wire.send(&search_within(&query, 0), &[]).await?;
         self.only().await
@@ -184,6 +199,35 @@ impl Session {
         Ok(Some(entry))
     }
 
+    /// Adds who has the group as the first one to its members. Only between two pages.
+    pub(super) async fn first_members(&mut self, entry: &mut Entry, first: &First) -> Result<(), Error> {
+        let Some(number) = entry.text(first.of_group).map(str::to_owned) else { return Ok(()) };
+        let pair = [ber::element(OCTETS, first.of_person.as_bytes()), ber::element(OCTETS, number.as_bytes())].concat();
+        let filter = ber::element(0xa0, &[&first.filter[..], &ber::element(0xa3, &pair)].concat());
+        let query = Query {
+            base: first.base.clone(),
+            scope: first.scope,
+            filter,
+            // No attributes at all (RFC 4511 §4.5.1.8): the names are enough.
+            attributes: vec!["1.1".to_owned()],
+            first: None,
+        };
+        let mut cookie = Vec::new();
+        loop {
+            self.ask(&query, &cookie).await?;
+            cookie = loop {
+                match self.next().await? {
+                    Item::Entry(bytes) => entry.add("member", Entry::of(bytes)?.dn().as_bytes()),
+                    Item::Pointer => {}
+                    Item::Done { cookie } => break cookie.ok_or(Error::NoCookie)?,
+                }
+            };
+            if cookie.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
     /// The rest of an attribute that the server sends in pieces, from `next` on. Only between two pages.
     pub(super) async fn rest(&mut self, entry: &mut Entry, name: &str, mut next: u32) -> Result<(), Error> {
         loop {
@@ -192,6 +236,7 @@ impl Session {
                 scope: Scope::One,
                 filter: PRESENT.to_vec(),
                 attributes: vec![format!("{name};range={next}-*")],
+                first: None,
             };
             self.wire.send(&search_within(&query, 0), &[]).await?;
             let mut piece = None;
@@ -403,6 +448,7 @@ mod tests {
             scope: Scope::Subtree,
             filter: PRESENT.to_vec(),
             attributes: vec!["cn".to_owned()],
+            first: None,
         };
         let expected = b"\x63\x28\x04\x04dc=x\x0a\x01\x02\x0a\x01\x00\x02\x01\x00\x02\x01\x00\x01\x01\x00\x87\x0bobjectClass\x30\x04\x04\x02cn";
         assert_eq!(search(&query), expected);

@@ -91,6 +91,29 @@ fn b1_who_lives_in_another_realm_is_another_record() {
 }
 
 #[test]
+fn a5_groups_decide_who_comes_and_what_they_may_do() {
+    let rules = r#"[users.map]
+when = "= memberOf | has_dn('cn=helpdesk,dc=x')"
+"agent.permissionGroup" = "= 'Leaders' if memberOf | has_dn('CN=Leads, DC=x') else 'Consultants'"
+"#;
+    let reader = reader(rules).unwrap();
+    let of = |groups: &[&[u8]]| {
+        let mut attributes: Vec<(&str, &[&[u8]])> = vec![("entryUUID", &[b"k"]), ("uid", &[b"eva"])];
+        if !groups.is_empty() {
+            attributes.push(("memberOf", groups));
+        }
+        reader.parts[0].record(&entry("uid=eva,dc=x", &attributes), &Nothing, NOW).map(|record| desired(Some(record)))
+    };
+    let group = |desired: Option<Desired>| {
+        desired.map(|desired| desired.attributes[crate::model::entity::urn::AGENT]["permissionGroup"].clone())
+    };
+    assert_eq!(group(of(&[])), None);
+    assert_eq!(group(of(&[b"cn=other,dc=x"])), None);
+    assert_eq!(group(of(&[b"CN=Helpdesk,DC=x"])), Some(json!("Consultants")));
+    assert_eq!(group(of(&[b"cn=helpdesk,dc=x", b"cn=leads,dc=x"])), Some(json!("Leaders")));
+}
+
+#[test]
 fn a_search_covers_what_lies_below_its_base() {
     let covers = |more: &str, name: &str| reader(more).unwrap().parts[0].covers(name);
     for (more, name, expected) in [

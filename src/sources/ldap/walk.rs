@@ -2,13 +2,15 @@
 //! page, what syncrepl or DirSync say, some entries by their keys. A walk sends pieces and gives the connection back; what
 //! its end means for what is absent is `read`'s. Start with `Walk`.
 
+use std::sync::Arc;
+
 use tokio::sync::mpsc;
 
 use super::ber::{self, Garbage, OCTETS};
 use super::dirsync::{self, Moved};
 use super::disabled;
 use super::entry::Entry;
-use super::session::{Error, Item, Query, Session};
+use super::session::{Error, First, Item, Query, Session};
 use super::sync::{Persist, Said, Uuid};
 use crate::config::ldap::Referrals;
 use crate::model::time::Millis;
@@ -110,7 +112,7 @@ impl Walk {
             Walk::Having { query, attribute, values } => {
                 for values in values.chunks(KEYS) {
                     let query = with_any(&query, attribute, values);
-                    pages(session, &query, &mut Outgoing::new(out), |_| ()).await?;
+                    pages(session, &query, &mut Outgoing::new(out, &query), |_| ()).await?;
                 }
                 Ok(Ended::default())
             }
@@ -129,19 +131,21 @@ async fn send(out: &Pieces, piece: Piece) -> Result<(), Error> {
 /// Entries on their way out, by the chunk.
 struct Outgoing<'a> {
     out: &'a Pieces,
+    /// The members that a group does not list are asked for, too.
+    first: Option<Arc<First>>,
     batch: Batch,
     /// Their rest is asked for when the search has ended.
     unfinished: Vec<Entry>,
 }
 
 impl Outgoing<'_> {
-    fn new(out: &Pieces) -> Outgoing<'_> {
-        Outgoing { out, batch: Batch::new(), unfinished: Vec::new() }
+    fn new<'a>(out: &'a Pieces, query: &Query) -> Outgoing<'a> {
+        Outgoing { out, first: query.first.clone(), batch: Batch::new(), unfinished: Vec::new() }
     }
 
     async fn put(&mut self, entry: Result<Entry, Garbage>) -> Result<(), Error> {
         match entry {
-            Ok(entry) if !entry.ranged.is_empty() => self.unfinished.push(entry),
+            Ok(entry) if !entry.ranged.is_empty() || self.first.is_some() => self.unfinished.push(entry),
             entry => self.batch.push(entry),
         }
         if self.batch.len() >= CHUNK { self.flush().await } else { Ok(()) }
@@ -157,6 +161,9 @@ impl Outgoing<'_> {
         for mut entry in std::mem::take(&mut self.unfinished) {
             for (name, from) in std::mem::take(&mut entry.ranged) {
                 session.rest(&mut entry, &name, from).await?;
+            }
+            if let Some(first) = &self.first {
+                session.first_members(&mut entry, first).await?;
             }
             // Groups that need this are large: one by one.
             send(self.out, Piece::Entries(vec![Ok(entry)])).await?;
@@ -210,7 +217,7 @@ async fn paged(
             highest = Some(value.as_bytes().to_vec());
         }
     };
-    pages(session, query, &mut Outgoing::new(out), seen).await?;
+    pages(session, query, &mut Outgoing::new(out, query), seen).await?;
     Ok(Ended { mark: highest, whole: true, ..Ended::default() })
 }
 
@@ -265,7 +272,7 @@ async fn sync(
 ) -> Result<Ended, Error> {
     let keys_of = |uuids: Vec<Uuid>| uuids.iter().map(|uuid| key_text(key, uuid)).collect();
     session.ask_sync(query, cookie, Persist::No).await?;
-    let (mut outgoing, mut pointers, mut present) = (Outgoing::new(out), 0, false);
+    let (mut outgoing, mut pointers, mut present) = (Outgoing::new(out, query), 0, false);
     let mut again = Vec::new();
     let (mark, deletes) = loop {
         match session.next_sync().await? {
@@ -309,7 +316,7 @@ async fn by_keys(
         let query = with_any(query, key, keys);
         let mut missing: Vec<&Vec<u8>> = keys.iter().collect();
         let seen = |entry: &Entry| missing.retain(|wanted| !entry.values(key).any(|value| same(value, wanted)));
-        pages(session, &query, &mut Outgoing::new(out), seen).await?;
+        pages(session, &query, &mut Outgoing::new(out, &query), seen).await?;
         let text = |value: &Vec<u8>| Entry::key_of(key, value);
         let gone: Vec<String> = missing.into_iter().filter_map(text).collect();
         if !gone.is_empty() {
