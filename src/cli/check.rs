@@ -5,6 +5,7 @@ use serde_json::json;
 use super::refuse;
 use crate::app::operate::Exit;
 use crate::app::{Origin, probe};
+use crate::model::plain::plain;
 
 pub async fn check(origin: &Origin, json: bool) -> Exit {
     let config = match origin.load() {
@@ -36,8 +37,8 @@ pub async fn check(origin: &Origin, json: bool) -> Exit {
         println!("the configuration is right: store {}, {} sources", config.store.shown, config.sources.len());
         for (name, answer) in answers {
             match answer {
-                Ok(url) => println!("  {name}: {url} answers"),
-                Err(reason) => println!("  {name}: {reason}"),
+                Ok(url) => println!("  {name}: {} answers", plain(&url)),
+                Err(reason) => println!("  {name}: {}", plain(&reason)),
             }
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
-use super::show::{table, text};
+use super::show::{line, table, text};
 use super::{ask, show};
 use crate::app::Origin;
 use crate::app::operate::{Command, Exit};
@@ -14,12 +14,12 @@ use crate::model::document::{self, Document};
 
 pub async fn run(origin: &Origin, command: Command, json: bool) -> Exit {
     let bar = bar();
-    let heard = |line: &Value| {
-        let message = format!("{} … {} s", text(&line["source"]), line["seconds"]);
+    let heard = |beat: &Value| {
+        let message = format!("{} … {} s", text(&beat["source"]), beat["seconds"]);
         match &bar {
             Some(bar) => bar.set_message(message),
             // A line now and then is enough for a log.
-            None if line["seconds"].as_u64().is_some_and(|seconds| seconds > 0 && seconds % 10 == 0) => {
+            None if beat["seconds"].as_u64().is_some_and(|seconds| seconds > 0 && seconds % 10 == 0) => {
                 eprintln!("musterd: {message}");
             }
             None => {}
@@ -54,7 +54,8 @@ fn report(answer: &Value) {
         table(&["OP", "KIND", "WHO", "WHAT"], changes.iter().flat_map(rows).collect());
     }
     for refused in answer["refused"].as_array().into_iter().flatten() {
-        println!("refused {} {}: {}", text(&refused["kind"]), text(&refused["key"]), text(&refused["reason"]));
+        let who = [text(&refused["kind"]), text(&refused["key"])].join(" ");
+        println!("refused {}: {}", who.trim(), line(&text(&refused["reason"])));
     }
     for stop in answer["stops"].as_array().into_iter().flatten() {
         let what = text(&stop["what"]);
@@ -66,7 +67,7 @@ fn report(answer: &Value) {
     }
     let went_well = matches!(answer["state"].as_str(), Some("done" | "planned"));
     if went_well && answer["stops"].as_array().is_none_or(Vec::is_empty) && !answer["message"].is_null() {
-        println!("read by {}", text(&answer["message"]));
+        println!("read by {}", line(&text(&answer["message"])));
     }
     undone(answer);
     println!("{}: {}", text(&answer["state"]), show::counts(&answer["counts"]));
@@ -85,7 +86,7 @@ fn undone(answer: &Value) {
             Value::Null => String::new(),
             by => format!(", by {} in {} at {}", text(&by["actor"]), text(&by["run"]), text(&by["at"])),
         };
-        let what = fields(&since["left"], &since["found"]).join(", ");
+        let what = line(&fields(&since["left"], &since["found"]).join(", "));
         println!("changed since: {} {} {what}{by}", text(&since["kind"]), text(&since["label"]));
     }
     if let Some(more) = answer["changed_since"].as_u64().map(|all| all.saturating_sub(since.len() as u64))

@@ -8,6 +8,7 @@ mod modes;
 mod schedule;
 mod sync;
 mod undo;
+mod words;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;

@@ -8,6 +8,7 @@ mod cursor;
 mod dirsync;
 mod disabled;
 mod entry;
+mod fault;
 mod modes;
 mod preset;
 mod read;
@@ -21,6 +22,7 @@ use std::collections::BTreeSet;
 use std::pin::Pin;
 
 use ldap3::asn1::ASNTag as _;
+use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -32,6 +34,7 @@ use crate::model::kind::Kind;
 use crate::model::time::Millis;
 use ber::Garbage;
 use entry::Entry;
+use fault::Error;
 use root::Root;
 use session::{Query, Session};
 
@@ -102,12 +105,21 @@ impl Reader {
 
     /// Connects, binds and leaves again: which server answered, and how its changes would be found.
     pub async fn probe(&self) -> Result<String, String> {
-        let mut session = Session::open(&self.settings).await.map_err(|error| error.to_string())?;
+        let mut session = Session::open(&self.settings).await.map_err(|error| self.told(error))?;
         let url = session.url.clone();
-        let root = Root::of(&mut session).await.map_err(|error| error.to_string())?;
+        let root = Root::of(&mut session).await.map_err(|error| self.told(error))?;
         session.close().await;
         let choice = root.choose(self.settings.mode, &self.parts)?;
         Ok(format!("{url}, {} ({})", choice.mode, choice.why))
+    }
+
+    /// Without the password, should a server say it.
+    fn clean(&self, error: Error) -> Error {
+        error.without(self.settings.bind.as_ref().map(|bind| bind.password.expose_secret()))
+    }
+
+    fn told(&self, error: Error) -> String {
+        self.clean(error).to_string()
     }
 }
 
@@ -128,7 +140,7 @@ pub struct Trial {
 impl Reader {
     /// Reads one entry and shows its way through every search. Changes nothing.
     pub async fn try_entry(&self, dn: &str, now: Millis) -> Result<Vec<Trial>, String> {
-        let told = |error: session::Error| error.to_string();
+        let told = |error| self.told(error);
         let mut session = Session::open(&self.settings).await.map_err(told)?;
         let mut trials = Vec::new();
         for part in &self.parts {
@@ -265,7 +277,7 @@ pub struct Before {
 pub async fn read(reader: &Reader, known: &dyn Knowing, before: Before, clock: &Clock, out: mpsc::Sender<Chunk>) {
     let end = match read::all(reader, known, &before, clock, &out).await {
         Ok(end) => end,
-        Err(error) => End::Incomplete { reason: error.to_string() },
+        Err(error) => End::Incomplete { reason: reader.told(error) },
     };
     // Whoever does not listen has drawn his conclusion: no end = incomplete.
     let _ = out.send(Chunk::End(end)).await;

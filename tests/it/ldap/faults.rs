@@ -123,8 +123,8 @@ async fn b2_nothing_that_breaks_in_any_mode_takes_anybody_away() {
 
 /// A server that takes any bind, says nothing of itself, and answers every search with these bytes; `ID` stands for the
 /// number of the request.
-struct Scripted {
-    port: u16,
+pub(super) struct Scripted {
+    pub(super) port: u16,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -138,7 +138,8 @@ impl Drop for Scripted {
 const ID: u8 = 0xfe;
 
 impl Scripted {
-    async fn start(answer: &'static [u8]) -> Scripted {
+    pub(super) async fn start(answer: &[u8]) -> Scripted {
+        let answer = answer.to_vec();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let task = tokio::spawn(async move {
