@@ -5,6 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::Part;
 use super::ber::{ENUMERATED, Garbage, OCTETS, Reader};
 use crate::model::plain::{cut, plain};
 
@@ -12,6 +13,7 @@ use crate::model::plain::{cut, plain};
 const LONGEST: usize = 300;
 pub(super) const INVALID_CREDENTIALS: i64 = 49;
 pub(super) const NO_SUCH_OBJECT: i64 = 32;
+const INVALID_NAME: i64 = 34;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
@@ -29,7 +31,7 @@ pub(super) enum Error {
     Deadline,
     #[error("the server ended the connection with result code {code}{text}")]
     Ended { code: i64, text: Text },
-    #[error("the server answered with result code {code}{text}")]
+    #[error("the server answered with result code {code}{text}{}", advice(*code))]
     Result { code: i64, text: Text },
     #[error("{0} pointers to other servers were not followed (`referrals = \"ignore\"` allows that)")]
     Pointers(u64),
@@ -64,22 +66,34 @@ impl Error {
     }
 }
 
+impl Error {
+    /// With the search that it is about, where its base is what the server complains of.
+    pub(super) fn at(mut self, part: &Part) -> Error {
+        if let Error::Result { code: NO_SUCH_OBJECT | INVALID_NAME, text } = &mut self {
+            text.place = format!(", which is the base of {}: {}", part.section(), part.query.base);
+        }
+        self
+    }
+}
+
 /// What follows a result code: its meaning and what the server says of it.
 #[derive(Debug)]
 pub(super) struct Text {
     meaning: &'static str,
+    /// What it is about.
+    place: String,
     said: Words,
 }
 
 impl Text {
     fn of(code: i64, said: Words) -> Text {
-        Text { meaning: meaning(code), said }
+        Text { meaning: meaning(code), place: String::new(), said }
     }
 }
 
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.meaning)?;
+        write!(f, "{}{}", self.meaning, self.place)?;
         if self.said.is_empty() { Ok(()) } else { write!(f, ": {}", self.said.shown()) }
     }
 }
@@ -140,11 +154,23 @@ fn meaning(code: i64) -> &'static str {
         4 => " (size limit)",
         10 => " (referral)",
         11 => " (administrative limit)",
-        32 => " (no such object: is the base right?)",
+        NO_SUCH_OBJECT => " (no such object)",
+        INVALID_NAME => " (no distinguished name)",
         50 => " (insufficient rights)",
         51 => " (busy)",
         52 => " (unavailable)",
         53 => " (unwilling)",
+        _ => "",
+    }
+}
+
+/// What whoever runs musterd can do about it.
+fn advice(code: i64) -> &'static str {
+    match code {
+        3 | 4 | 11 => {
+            "; whoever reads needs higher limits there, in OpenLDAP `limits dn.exact=\"BIND_DN\" size=unlimited \
+             size.prtotal=unlimited time=unlimited` (docs/directories.md)"
+        }
         _ => "",
     }
 }

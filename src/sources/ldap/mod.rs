@@ -11,6 +11,7 @@ mod entry;
 mod fault;
 mod modes;
 mod preset;
+mod probe;
 mod read;
 mod root;
 mod session;
@@ -35,7 +36,7 @@ use crate::model::time::Millis;
 use ber::Garbage;
 use entry::Entry;
 use fault::Error;
-use root::Root;
+pub use probe::{Looked, Probe};
 use session::{Query, Session};
 
 /// RFC 4512 §3.4.2, in lower case.
@@ -103,16 +104,6 @@ impl Reader {
         uuid::Uuid::from_bytes(mapping::digest::cut(&bytes).0).simple().to_string()
     }
 
-    /// Connects, binds and leaves again: which server answered, and how its changes would be found.
-    pub async fn probe(&self) -> Result<String, String> {
-        let mut session = Session::open(&self.settings).await.map_err(|error| self.told(error))?;
-        let url = session.url.clone();
-        let root = Root::of(&mut session).await.map_err(|error| self.told(error))?;
-        session.close().await;
-        let choice = root.choose(self.settings.mode, &self.parts)?;
-        Ok(format!("{url}, {} ({})", choice.mode, choice.why))
-    }
-
     /// Without the password, should a server say it.
     fn clean(&self, error: Error) -> Error {
         error.without(self.settings.bind.as_ref().map(|bind| bind.password.expose_secret()))
@@ -157,13 +148,6 @@ impl Reader {
 impl Part {
     fn compile(settings: &Ldap, kind: Kind, search: &Search) -> Result<Part, Vec<mapping::Fault>> {
         let defaults = preset::preset(settings.preset, kind);
-        let mut rules = defaults.map;
-        for (target, rule) in &search.map {
-            match rule {
-                Value::Bool(false) if rules.contains_key(target) && target != "active" => rules.remove(target),
-                rule => rules.insert(target.clone(), rule.clone()),
-            };
-        }
         let filter = search.filter.clone().unwrap_or_else(|| defaults.filter.to_owned());
         let mut faults = Vec::new();
         let encoded = encode(&filter);
@@ -171,8 +155,12 @@ impl Part {
             let reason = "must be an LDAP filter like (objectClass=person)".to_owned();
             faults.push(mapping::Fault { target: FILTER.to_owned(), reason });
         }
-        let mapping = match Mapping::compile(kind, Names::Folded, &rules, &settings.tables) {
-            Ok(mapping) if faults.is_empty() => mapping,
+        let compiled = preset::laid_over(defaults.map, &search.map).and_then(|rules| {
+            let mapping = Mapping::compile(kind, Names::Folded, &rules, &settings.tables)?;
+            Ok((rules, mapping))
+        });
+        let (rules, mapping) = match compiled {
+            Ok(both) if faults.is_empty() => both,
             Ok(_) => return Err(faults),
             Err(found) => {
                 faults.extend(found);

@@ -149,7 +149,7 @@ impl Run<'_> {
         }
         let (session, ended) = fetching.join_next().await.and_then(Result::ok).ok_or(Error::Stopped)?;
         self.session = Some(session);
-        let ended = ended.map_err(|error| self.reader.clean(error))?;
+        let ended = ended.map_err(|error| self.reader.clean(error.at(part)))?;
         if ended.whole {
             self.whole.push(part.kind);
         }

@@ -82,7 +82,11 @@ impl Session {
 
     /// Asks for one page; its entries are taken with `next`.
     pub(super) async fn ask(&mut self, query: &Query, cookie: &[u8]) -> Result<(), Error> {
-        let paged = ber::concat(&[&ber::integer(INTEGER, self.page_size), &ber::element(OCTETS, cookie)]);
+        self.ask_for(self.page_size, query, cookie).await
+    }
+
+    pub(super) async fn ask_for(&mut self, entries: i32, query: &Query, cookie: &[u8]) -> Result<(), Error> {
+        let paged = ber::concat(&[&ber::integer(INTEGER, entries), &ber::element(OCTETS, cookie)]);
         let mut controls = control(PAGED_RESULTS, true, &ber::element(SEQUENCE, &paged));
         if self.referrals == Referrals::Ignore {
             controls.extend(control(DOMAIN_SCOPE, false, &[]));
