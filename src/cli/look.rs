@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::show::{counts, line, table, text};
 use super::source;
+use crate::model::desired::Ref;
 
 pub fn runs(answer: &Value) {
     let row = |run: &Value| {
@@ -86,13 +87,21 @@ pub fn trials(answer: &Value) {
             (record, _) => {
                 let mut lines = source::fields(&Value::Null, &record["attributes"]);
                 let relations = record["relations"].as_object().into_iter().flatten();
-                lines.extend(relations.map(|(name, targets)| format!("{name}: {targets}")));
+                lines.extend(relations.map(|(name, targets)| format!("{name}: {}", ends(targets))));
                 for told in lines {
                     println!("{}", line(&told));
                 }
             }
         }
     }
+}
+
+/// `eva, jan`: at whom a relation points.
+fn ends(targets: &Value) -> String {
+    let all = targets["Whole"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let end = |target: &Value| serde_json::from_value::<Ref>(target["to"].clone()).ok();
+    let all: Vec<String> = all.iter().filter_map(end).map(|end| source::who(&end)).collect();
+    if all.is_empty() { "(none)".to_owned() } else { all.join(", ") }
 }
 
 pub fn sources(answer: &Value) {

@@ -64,7 +64,7 @@ enum Command {
         #[arg(long)]
         full: bool,
         /// Only if the changes are exactly those of the preview with this digest.
-        #[arg(long, value_name = "DIGEST")]
+        #[arg(long, value_name = "DIGEST", value_parser = clap::builder::NonEmptyStringValueParser::new())]
         expect: Option<String>,
         #[arg(long)]
         json: bool,
