@@ -1,21 +1,23 @@
 //! Whether everything answers that the configuration points at: store, directories, mail server. For `check`; it writes
-//! nothing and reads no people. All are asked, whatever the first says.
+//! nothing, and of people it looks for one. All are asked, whatever the first says.
 
 use secrecy::ExposeSecret as _;
 
 use crate::config::Config;
 use crate::mail::Transport;
+use crate::sources::ldap::Probe;
 use crate::store::{self, Db, Options, migrate};
 use crate::tasks::poll;
 
 /// Its name, and what answered or why nothing did.
-pub type Answer = (String, Result<String, String>);
+pub type Answer = (String, Result<Probe, String>);
 
 pub async fn all(config: &Config) -> Vec<Answer> {
-    let mut all = vec![("store".to_owned(), store(config).await)];
+    let plain = |reached: String| Probe { reached, searches: Vec::new() };
+    let mut all = vec![("store".to_owned(), store(config).await.map(plain))];
     all.extend(poll::probe(config).await);
     if let Some(host) = &config.mail.host {
-        all.push(("mail".to_owned(), mail(config).await.map(|()| format!("{host}:{}", config.mail.port))));
+        all.push(("mail".to_owned(), mail(config).await.map(|()| plain(format!("{host}:{}", config.mail.port)))));
     }
     all
 }

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::control;
 use crate::http::state::App;
+use crate::model::plain::plain;
 
 /// Asks, and prints the answer: as JSON on one line, or as `show` would have it for a person.
 pub async fn answer(origin: &Origin, command: Command, json: bool, show: impl FnOnce(&Value)) -> Exit {
@@ -24,7 +25,7 @@ pub async fn answer(origin: &Origin, command: Command, json: bool, show: impl Fn
 
 pub fn print(reply: &Reply, json: bool, show: impl FnOnce(&Value)) -> Exit {
     if let Some(error) = &reply.error {
-        eprintln!("musterd: {error}");
+        eprintln!("musterd: {}", plain(error));
     }
     match &reply.answer {
         Value::Null => {}

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::refuse;
 use crate::app::operate::Exit;
 use crate::app::{Origin, probe};
+use crate::model::plain::plain;
 
 pub async fn check(origin: &Origin, json: bool) -> Exit {
     let config = match origin.load() {
@@ -25,8 +26,9 @@ pub async fn check(origin: &Origin, json: bool) -> Exit {
     let answers = probe::all(&config).await;
     let exit = if answers.iter().all(|(_, answer)| answer.is_ok()) { Exit::Fine } else { Exit::Failed };
     if json {
-        let told = |(name, answer): &(String, Result<String, String>)| match answer {
-            Ok(url) => (name.clone(), json!({"reached": url})),
+        let told = |(name, answer): &probe::Answer| match answer {
+            Ok(probe) if probe.searches.is_empty() => (name.clone(), json!({"reached": probe.reached})),
+            Ok(probe) => (name.clone(), json!(probe)),
             Err(reason) => (name.clone(), json!({"error": reason})),
         };
         let connections: serde_json::Map<_, _> = answers.iter().map(told).collect();
@@ -36,8 +38,14 @@ pub async fn check(origin: &Origin, json: bool) -> Exit {
         println!("the configuration is right: store {}, {} sources", config.store.shown, config.sources.len());
         for (name, answer) in answers {
             match answer {
-                Ok(url) => println!("  {name}: {url} answers"),
-                Err(reason) => println!("  {name}: {reason}"),
+                Ok(probe) => {
+                    println!("  {name}: {} answers", plain(&probe.reached));
+                    for looked in probe.searches {
+                        let finds = looked.warning.unwrap_or_else(|| "finds somebody".to_owned());
+                        println!("    {}: {}", looked.search, plain(&finds));
+                    }
+                }
+                Err(reason) => println!("  {name}: {}", plain(&reason)),
             }
         }
     }

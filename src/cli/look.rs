@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-use super::show::{counts, table, text};
+use super::show::{counts, line, table, text};
 use super::source;
+use crate::model::desired::Ref;
 
 pub fn runs(answer: &Value) {
     let row = |run: &Value| {
@@ -20,7 +21,7 @@ pub fn run(answer: &Value) {
     let run = &answer["run"];
     println!("{} of {}: {}, {}", text(&run["id"]), text(&run["source"]), text(&run["state"]), counts(&run["counts"]));
     if !run["message"].is_null() {
-        println!("{}", text(&run["message"]));
+        println!("{}", line(&text(&run["message"])));
     }
     let row = |change: &Value| {
         let fields = source::fields(&change["before"], &change["after"]).join(", ");
@@ -82,17 +83,25 @@ pub fn trials(answer: &Value) {
         println!();
         match (&trial["record"]["Present"], &trial["record"]["Bad"]) {
             (Value::Null, Value::Null) => println!("nothing becomes of it: its rules leave it out"),
-            (Value::Null, bad) => println!("it cannot be taken: {}", text(&bad["reason"])),
+            (Value::Null, bad) => println!("it cannot be taken: {}", line(&text(&bad["reason"]))),
             (record, _) => {
                 let mut lines = source::fields(&Value::Null, &record["attributes"]);
                 let relations = record["relations"].as_object().into_iter().flatten();
-                lines.extend(relations.map(|(name, targets)| format!("{name}: {targets}")));
-                for line in lines {
-                    println!("{line}");
+                lines.extend(relations.map(|(name, targets)| format!("{name}: {}", ends(targets))));
+                for told in lines {
+                    println!("{}", line(&told));
                 }
             }
         }
     }
+}
+
+/// `eva, jan`: at whom a relation points.
+fn ends(targets: &Value) -> String {
+    let all = targets["Whole"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let end = |target: &Value| serde_json::from_value::<Ref>(target["to"].clone()).ok();
+    let all: Vec<String> = all.iter().filter_map(end).map(|end| source::who(&end)).collect();
+    if all.is_empty() { "(none)".to_owned() } else { all.join(", ") }
 }
 
 pub fn sources(answer: &Value) {

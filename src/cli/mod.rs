@@ -19,6 +19,7 @@ use crate::app::operate::{Command as Wish, Exit};
 use crate::app::{self, Origin};
 use crate::config::Config;
 use crate::config::fault::Refused;
+use crate::model::plain::plain;
 
 /// musterd: people from identity providers, directories and CRMs; who may see which ticket.
 #[derive(Debug, Parser)]
@@ -63,7 +64,7 @@ enum Command {
         #[arg(long)]
         full: bool,
         /// Only if the changes are exactly those of the preview with this digest.
-        #[arg(long, value_name = "DIGEST")]
+        #[arg(long, value_name = "DIGEST", value_parser = clap::builder::NonEmptyStringValueParser::new())]
         expect: Option<String>,
         #[arg(long)]
         json: bool,
@@ -301,6 +302,9 @@ fn end_quietly_without_reader() {
 
 /// A failure at start: the configuration's faults have their own exit code.
 fn failed(error: &app::Error) -> Exit {
-    eprintln!("musterd: {error}");
-    if matches!(error, app::Error::Config(_)) { Exit::Config } else { Exit::Failed }
+    if let app::Error::Config(refused) = error {
+        return refuse(refused);
+    }
+    eprintln!("musterd: {}", plain(&error.to_string()));
+    Exit::Failed
 }

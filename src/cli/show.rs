@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::model::plain::{cut, plain};
+
 pub fn token(answer: &Value) {
     println!("{}", text(&answer["token"]));
     eprintln!("token {} with {}, until {}.", text(&answer["id"]), list(&answer["scopes"]), text(&answer["expires"]));
@@ -41,26 +43,14 @@ pub fn text(value: &Value) -> String {
     }
 }
 
-/// What others wrote, on one line and from left to right: it must not look like more of the output.
-fn plain(text: &str) -> String {
-    let strange = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2028}' | '\u{2029}' | '\u{2066}'..='\u{2069}')
-    };
-    if !text.contains(strange) {
-        return text.to_owned();
-    }
-    text.chars().map(|c| if strange(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
-}
-
 /// Characters of a cell that is not the last.
 const WIDEST: usize = 80;
+/// Characters of a last cell, or of a line; `--json` has it whole.
+const LONGEST: usize = 500;
 
-fn cut(cell: &str) -> String {
-    match cell.char_indices().nth(WIDEST) {
-        Some((at, _)) => format!("{}…", &cell[..at]),
-        None => cell.to_owned(),
-    }
+/// A line of text that may hold what others wrote.
+pub fn line(text: &str) -> String {
+    cut(&plain(text), LONGEST)
 }
 
 pub fn list(value: &Value) -> String {
@@ -78,7 +68,9 @@ pub fn counts(value: &Value) -> String {
 pub fn table(heads: &[&str], mut rows: Vec<Vec<String>>) {
     for row in &mut rows {
         let last = row.len().saturating_sub(1);
-        row.iter_mut().take(last).for_each(|cell| *cell = cut(cell));
+        for (at, cell) in row.iter_mut().enumerate() {
+            *cell = cut(&plain(cell), if at < last { WIDEST } else { LONGEST });
+        }
     }
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
@@ -92,20 +84,5 @@ pub fn table(heads: &[&str], mut rows: Vec<Vec<String>>) {
     line(heads.to_vec());
     for row in &rows {
         line(row.iter().map(String::as_str).collect());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn what_others_wrote_is_one_line_from_left_to_right() {
-        assert_eq!(text(&json!("a\nb\u{202e}c\u{1b}[2J")), "a\\u{a}b\\u{202e}c\\u{1b}[2J");
-        assert_eq!(text(&json!("Žižka")), "Žižka");
-        assert_eq!(cut(&"é".repeat(81)).chars().count(), 81);
-        assert_eq!(cut("short"), "short");
     }
 }

@@ -6,20 +6,21 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
-use super::show::{table, text};
+use super::show::{line, table, text};
 use super::{ask, show};
 use crate::app::Origin;
 use crate::app::operate::{Command, Exit};
+use crate::model::desired::Ref;
 use crate::model::document::{self, Document};
 
 pub async fn run(origin: &Origin, command: Command, json: bool) -> Exit {
     let bar = bar();
-    let heard = |line: &Value| {
-        let message = format!("{} … {} s", text(&line["source"]), line["seconds"]);
+    let heard = |beat: &Value| {
+        let message = format!("{} … {} s", text(&beat["source"]), beat["seconds"]);
         match &bar {
             Some(bar) => bar.set_message(message),
             // A line now and then is enough for a log.
-            None if line["seconds"].as_u64().is_some_and(|seconds| seconds > 0 && seconds % 10 == 0) => {
+            None if beat["seconds"].as_u64().is_some_and(|seconds| seconds > 0 && seconds % 10 == 0) => {
                 eprintln!("musterd: {message}");
             }
             None => {}
@@ -54,7 +55,8 @@ fn report(answer: &Value) {
         table(&["OP", "KIND", "WHO", "WHAT"], changes.iter().flat_map(rows).collect());
     }
     for refused in answer["refused"].as_array().into_iter().flatten() {
-        println!("refused {} {}: {}", text(&refused["kind"]), text(&refused["key"]), text(&refused["reason"]));
+        let who = [text(&refused["kind"]), text(&refused["key"])].join(" ");
+        println!("refused {}: {}", who.trim(), line(&text(&refused["reason"])));
     }
     for stop in answer["stops"].as_array().into_iter().flatten() {
         let what = text(&stop["what"]);
@@ -66,9 +68,13 @@ fn report(answer: &Value) {
     }
     let went_well = matches!(answer["state"].as_str(), Some("done" | "planned"));
     if went_well && answer["stops"].as_array().is_none_or(Vec::is_empty) && !answer["message"].is_null() {
-        println!("read by {}", text(&answer["message"]));
+        println!("read by {}", line(&text(&answer["message"])));
     }
     undone(answer);
+    if answer["state"] == "failed" {
+        // Why stands on standard error.
+        return println!("failed: nothing was concluded, nothing changed");
+    }
     println!("{}: {}", text(&answer["state"]), show::counts(&answer["counts"]));
     match &answer["run"] {
         Value::Null if answer["undone"].is_string() => {}
@@ -85,7 +91,7 @@ fn undone(answer: &Value) {
             Value::Null => String::new(),
             by => format!(", by {} in {} at {}", text(&by["actor"]), text(&by["run"]), text(&by["at"])),
         };
-        let what = fields(&since["left"], &since["found"]).join(", ");
+        let what = line(&fields(&since["left"], &since["found"]).join(", "));
         println!("changed since: {} {} {what}{by}", text(&since["kind"]), text(&since["label"]));
     }
     if let Some(more) = answer["changed_since"].as_u64().map(|all| all.saturating_sub(since.len() as u64))
@@ -121,19 +127,74 @@ pub fn fields(before: &Value, after: &Value) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     // What the engine keeps beside the attributes: only where it says more than they do.
     let told = |path: &[&str], value: &Value| match path.first() {
-        Some(&"$holder") => false,
+        Some(&"$holder" | &"$links") => false,
         Some(&"$state") => value != "live" || before.contains_key("$state"),
         Some(&"$active") => after.get("active") != Some(value),
         _ => true,
     };
+    lines.extend(linked(before, after));
     for (path, value) in document::leaves(after).into_iter().filter(|(path, value)| told(path, value)) {
         let was = old.iter().find(|(other, _)| *other == path).map(|(_, value)| format!("{value} -> "));
         lines.push(format!("{}: {}{value}", plain(&path), was.unwrap_or_default()));
     }
-    let gone = old.iter().filter(|(path, _)| path.first() != Some(&"$holder"));
+    let gone = old.iter().filter(|(path, _)| !matches!(path.first(), Some(&"$holder" | &"$links")));
     let gone = gone.filter(|(path, _)| !document::leaves(after).iter().any(|(other, _)| other == path));
     lines.extend(gone.map(|(path, value)| format!("{}: {value} -> (none)", plain(path))));
     lines
+}
+
+/// `member: eva, jan`, and `member: eva -> (none)` of whom it goes.
+fn linked(before: &Document, after: &Document) -> Vec<String> {
+    let rels = |document: &Document| document.get("$links").and_then(Value::as_object).cloned().unwrap_or_default();
+    let (old, new) = (rels(before), rels(after));
+    let mut lines = Vec::new();
+    for (rel, targets) in &new {
+        let targets = || targets.as_object().into_iter().flatten();
+        let come = targets().filter(|(_, value)| !value.is_null());
+        // The attributes of a row, where it has any.
+        let come = come.map(
+            |(target, value)| if value.is_object() { format!("{} {value}", named(target)) } else { named(target) },
+        );
+        let come: Vec<String> = come.collect();
+        if !come.is_empty() {
+            lines.push(format!("{rel}: {}", come.join(", ")));
+        }
+        let goes: Vec<String> =
+            targets().filter(|(_, value)| value.is_null()).map(|(target, _)| named(target)).collect();
+        if !goes.is_empty() {
+            lines.push(format!("{rel}: {} -> (none)", goes.join(", ")));
+        }
+    }
+    let goes = |(rel, targets): (&String, &Value)| {
+        let goes: Vec<String> = targets.as_object().into_iter().flatten().map(|(target, _)| named(target)).collect();
+        format!("{rel}: {} -> (none)", goes.join(", "))
+    };
+    lines.extend(old.iter().filter(|(rel, _)| !new.contains_key(*rel)).map(goes));
+    lines
+}
+
+/// The far end of a relation as it is stored.
+fn named(target: &str) -> String {
+    Ref::of_stored(target).map_or_else(|| target.to_owned(), |end| who(&end))
+}
+
+/// In as few words as its source has for it: of a DN the name in it.
+pub fn who(end: &Ref) -> String {
+    match end {
+        Ref::Id(id) => id.to_string(),
+        Ref::Key(_, key) => key.clone(),
+        Ref::Match { value, .. } => value.clone(),
+        Ref::Alias(alias) => {
+            let mut escaped = false;
+            let ends = |c: char| {
+                let ends = c == ',' && !escaped;
+                escaped = c == '\\' && !escaped;
+                ends
+            };
+            let first = alias.split(ends).next().unwrap_or(alias);
+            first.split_once('=').map_or(first, |(_, value)| value).to_owned()
+        }
+    }
 }
 
 /// The name of a field, in plain words where it is none of the account's own.
@@ -167,5 +228,15 @@ mod tests {
         let left = json!({"$active": false, "$holder": {"hq": null}});
         let before = json!({"$active": true, "$holder": {"hq": "3316"}});
         assert_eq!(fields(&before, &left), ["account active: true -> false"]);
+    }
+    #[test]
+    fn relations_are_told_by_the_names_in_them() {
+        let (eva, jan, max) = ("alias:uid=eva,ou=people,dc=x", "key:user:7", "alias:cn=novák\\, max,dc=x");
+        let before = json!({"$links": {"member": {jan: true}}});
+        let after = json!({"$links": {"member": {eva: true, jan: null, max: true}}, "title": "x"});
+        assert_eq!(fields(&before, &after), ["member: novák\\, max, eva", "member: 7 -> (none)", "title: \"x\""]);
+        let role = json!({"$links": {"belongs_to": {"key:company:9": {"role": "Owner"}}}});
+        assert_eq!(fields(&Value::Null, &role), [r#"belongs_to: 9 {"role":"Owner"}"#]);
+        assert_eq!(fields(&role, &Value::Null), ["belongs_to: 9 -> (none)"]);
     }
 }

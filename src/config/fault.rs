@@ -5,6 +5,11 @@ use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 
+use crate::model::plain::cut;
+
+/// Characters of a value that are shown.
+const LONGEST: usize = 300;
+
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -22,7 +27,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.key)?;
         if let Some(value) = &self.value {
-            write!(f, " = {value}")?;
+            write!(f, " = {}", cut(value, LONGEST))?;
         }
         write!(f, ": {}", self.allowed)?;
         match &self.origin {

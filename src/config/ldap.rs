@@ -174,26 +174,45 @@ pub fn read(section: &Section<'_>) -> Ldap {
 }
 
 fn urls(section: &Section<'_>) -> Vec<Url> {
-    let texts = if section.has("urls") { section.list("urls") } else { section.text("url").into_iter().collect() };
-    if section.has("url") && section.has("urls") {
+    let (one, many) = (section.text("url"), section.list("urls"));
+    if one.is_some() && section.has("urls") {
         section.fault("urls", None, "give url or urls, not both");
-    } else if texts.is_empty() {
+    } else if one.is_none() && many.is_empty() {
         section.fault(
             "url",
             None,
             "is missing: one url like ldaps://directory.example.com, or urls in the order to be tried",
         );
     }
-    let parse = |text: String| match text.parse::<Url>() {
-        Ok(url) if matches!(url.scheme(), "ldap" | "ldaps") && url.host_str().is_some_and(|host| !host.is_empty()) => {
-            Some(url)
-        }
-        _ => {
-            section.fault("url", Some(&text), "must be like ldap://host:389 or ldaps://host:636");
+    let key = if one.is_some() { "url" } else { "urls" };
+    let parse = |text: String| match parse(&text) {
+        Ok(url) => Some(url),
+        Err(allowed) => {
+            section.fault(key, Some(&without_user(&text)), allowed);
             None
         }
     };
-    texts.into_iter().filter_map(parse).collect()
+    one.into_iter().chain(many).filter_map(parse).collect()
+}
+
+/// A server and nothing else: whoever writes more expects something of it.
+fn parse(text: &str) -> Result<Url, &'static str> {
+    let url = text.parse::<Url>().ok().filter(|url| matches!(url.scheme(), "ldap" | "ldaps"));
+    let url = url.filter(|url| url.host_str().is_some_and(|host| !host.is_empty()));
+    let url = url.ok_or("must be like ldap://host:389 or ldaps://host:636")?;
+    if !url.username().is_empty() || url.password().is_some() || text.contains('@') {
+        return Err("must not name a user: bind_dn and password_file say who binds");
+    }
+    if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+        return Err("ends after the host and its port: base, users and groups say what is searched");
+    }
+    Ok(url)
+}
+
+fn without_user(text: &str) -> String {
+    let Some((before, host)) = text.rsplit_once('@') else { return text.to_owned() };
+    let scheme = before.split_once("://").map_or(String::new(), |(scheme, _)| format!("{scheme}://"));
+    format!("{scheme}***@{host}")
 }
 
 fn tls_names(section: &Section<'_>, urls: &[Url]) -> BTreeMap<String, String> {
@@ -290,6 +309,29 @@ mod tests {
         for wrong in ["'10.0.0.6' = 'dc1.example.com'", "'::1' = 'no name'"] {
             assert!(with(wrong).unwrap_err().to_string().contains("tls_names"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_url_names_a_server_and_nothing_else() {
+        for (url, part) in [
+            ("ldaps://eva:hunter22@d.example.com", "ldaps://***@d.example.com: must not name a user"),
+            ("ldaps://hunter22@d", "must not name a user"),
+            ("http://eva:hunter22@d", "http://***@d: must be like"),
+            ("eva:hunter22@d", "***@d: must be like"),
+            ("ldap://d/dc=x??sub", "ends after the host"),
+            ("ldap://d/dc=x", "ends after the host"),
+            ("ldap://d/?x", "ends after the host"),
+        ] {
+            for key in [format!("url = '{url}'"), format!("urls = ['{url}']")] {
+                let told = check(&format!("{key}\nbase = 'dc=x'"), read).unwrap_err().to_string();
+                assert!(told.contains(part) && !told.contains("hunter22"), "{url}: {told}");
+            }
+        }
+        for fine in ["ldap://d", "ldaps://d/", "ldap://[::1]:389", "ldap://10.0.0.1:3890/"] {
+            assert!(check(&format!("url = '{fine}'\nbase = 'dc=x'"), read).is_ok(), "{fine}");
+        }
+        let both = check("url = 'ldap://a'\nurls = ['ldap://b']\nbase = 'dc=x'", read).unwrap_err();
+        assert!(both.0.len() == 1 && both.to_string().contains("give url or urls, not both"), "{both}");
     }
 
     #[test]

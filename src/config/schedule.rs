@@ -21,19 +21,22 @@ const SHORT: [(&str, &str); 4] =
 
 impl Schedule {
     pub fn parse(text: &str) -> Result<Schedule, Wrong> {
-        let wrong = |reason: &str| Wrong(reason.to_owned());
         let text = SHORT.iter().find(|(short, _)| *short == text.trim()).map_or(text, |(_, long)| long);
         let fields: Vec<&str> = text.split_whitespace().collect();
         let [_, _, day, _, weekday] = fields.as_slice() else {
             return Err(Wrong(format!("there are {} fields", fields.len())));
         };
+        let any = |field: &str| matches!(field, "*" | "?");
+        let mut faults = Vec::new();
         // The only digits a weekday may have are a step's: `*/2`.
         if weekday.split('/').next().is_some_and(|days| days.contains(|c: char| c.is_ascii_digit())) {
-            return Err(wrong("weekdays are names (Mon to Sun), since 1 is Monday to some and Sunday to others"));
+            faults.push("weekdays are names (Mon to Sun), since 1 is Monday to some and Sunday to others");
         }
-        let any = |field: &str| matches!(field, "*" | "?");
         if !any(day) && !any(weekday) {
-            return Err(wrong("give a day of the month or a weekday, not both"));
+            faults.push("give a day of the month or a weekday, not both");
+        }
+        if !faults.is_empty() {
+            return Err(Wrong(faults.join("; ")));
         }
         // The crate wants seconds first.
         let schedule = cron::Schedule::from_str(&format!("0 {}", fields.join(" ")));
@@ -85,5 +88,7 @@ mod tests {
             let error = Schedule::parse(text).unwrap_err().to_string();
             assert!(error.contains("five cron fields"), "{text}: {error}");
         }
+        let both = Schedule::parse("0 2 13 * 5").unwrap_err().to_string();
+        assert!(both.contains("weekdays are names") && both.contains("not both"), "{both}");
     }
 }

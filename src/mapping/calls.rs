@@ -37,11 +37,8 @@ enum Call<'t> {
 pub(super) fn unknown(text: &str, template: bool) -> Option<String> {
     let mut found = BTreeSet::new();
     if template {
-        for opening in ["{{", "{%"] {
-            let closing = if opening == "{{" { "}}" } else { "%}" };
-            for piece in text.split(opening).skip(1) {
-                calls(piece.split(closing).next().unwrap_or_default(), &mut found);
-            }
+        for block in blocks(text) {
+            calls(block, &mut found);
         }
     } else {
         calls(text, &mut found);
@@ -97,8 +94,46 @@ fn calls<'t>(code: &'t str, found: &mut BTreeSet<Call<'t>>) {
     }
 }
 
+/// The code of a template, block by block: `{{ .. }}` and `{% .. %}`.
+pub(super) fn blocks(text: &str) -> Vec<&str> {
+    let mut all = Vec::new();
+    let mut rest = text;
+    while let Some(start) = ["{{", "{%", "{#"].iter().filter_map(|opening| rest.find(opening)).min() {
+        let (opening, inside) = rest[start..].split_at(2);
+        let closing = match opening {
+            "{{" => "}}",
+            "{%" => "%}",
+            _ => "#}",
+        };
+        let end = if opening == "{#" { inside.find(closing) } else { end_of(inside, closing) };
+        let end = end.unwrap_or(inside.len());
+        if opening != "{#" {
+            all.push(&inside[..end]);
+        }
+        rest = inside.get(end + closing.len()..).unwrap_or_default();
+    }
+    all
+}
+
+/// Where the block ends: not in a text in quotes.
+fn end_of(inside: &str, closing: &str) -> Option<usize> {
+    let (mut quote, mut escaped) = (None, false);
+    for (at, c) in inside.char_indices() {
+        match quote {
+            Some(_) if escaped => escaped = false,
+            Some(_) if c == '\\' => escaped = true,
+            Some(open) if c == open => quote = None,
+            Some(_) => {}
+            None if c == '"' || c == '\'' => quote = Some(c),
+            None if inside[at..].starts_with(closing) => return Some(at),
+            None => {}
+        }
+    }
+    None
+}
+
 /// Names, and single characters of everything else; texts in quotes are left out.
-fn tokens(code: &str) -> Vec<&str> {
+pub(super) fn tokens(code: &str) -> Vec<&str> {
     let mut tokens = Vec::new();
     let mut chars = code.char_indices().peekable();
     while let Some((start, c)) = chars.next() {

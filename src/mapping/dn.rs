@@ -31,6 +31,13 @@ pub fn normal(text: &str) -> Result<String, NotADn> {
     Ok(out)
 }
 
+/// The name in a `NameAndOptionalUID` (RFC 4517 §3.3.21), as a value of `uniqueMember` is: without `#'0101'B`.
+pub fn without_uid(text: &str) -> &str {
+    let bits = |text: &str| text.chars().all(|c| matches!(c, '0' | '1'));
+    let named = text.trim_end().strip_suffix("'B").and_then(|rest| rest.rsplit_once("#'"));
+    named.filter(|(_, uid)| bits(uid)).map_or(text, |(name, _)| name)
+}
+
 /// At separators that are neither escaped nor quoted (quotes: RFC 2253's older form).
 fn split<'a>(text: &'a str, separators: &[char]) -> Vec<&'a str> {
     let (mut parts, mut start, mut escaped, mut quoted) = (Vec::new(), 0, false, false);
@@ -139,6 +146,19 @@ mod tests {
         assert_ne!(normal("cn=a\\,b").unwrap(), normal("cn=a,cn=b").unwrap());
         assert_ne!(normal("cn=a\\+b=c").unwrap(), normal("cn=a+b=c").unwrap());
         assert_eq!(normal("").unwrap(), "");
+    }
+
+    #[test]
+    fn a_unique_name_is_the_name_in_it() {
+        for (text, name) in [
+            ("cn=a,dc=x#'0101'B", "cn=a,dc=x"),
+            ("cn=a,dc=x#''B", "cn=a,dc=x"),
+            ("cn=a#'01'B,dc=x", "cn=a#'01'B,dc=x"),
+            ("cn=a#'012'B", "cn=a#'012'B"),
+            ("cn=a", "cn=a"),
+        ] {
+            assert_eq!(without_uid(text), name);
+        }
     }
 
     #[test]

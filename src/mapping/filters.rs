@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior, Value};
 
-use super::{dn, text};
+use super::{dn, limits, text};
 use crate::model::fold;
 
 /// Steps per evaluation: the longest honest expression needs some hundred.
@@ -51,6 +51,7 @@ pub(super) fn environment() -> Environment<'static> {
     });
     env.add_filter("lookup", lookup);
     env.add_filter("has_dn", has_dn);
+    env.add_filter("replace", replace);
     env
 }
 
@@ -101,6 +102,15 @@ fn lookup(state: &State, value: Value, table: &str, otherwise: Option<Value>) ->
     }
 }
 
+/// As Jinja has it, up to a length: one step of fuel could give any.
+fn replace(text: &str, from: &str, to: &str) -> Result<String, Error> {
+    let more = text.matches(from).count().saturating_mul(to.len().saturating_sub(from.len()));
+    if text.len().saturating_add(more) > limits::MOST {
+        return Err(wrong(limits::too_much()));
+    }
+    Ok(text.replace(from, to))
+}
+
 fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
@@ -123,5 +133,19 @@ pub(super) fn to_json(value: Value) -> Result<serde_json::Value, Error> {
     if value.is_undefined() || value.is_none() {
         return Ok(serde_json::Value::Null);
     }
-    serde_json::to_value(&value).map_err(|error| wrong(error.to_string()))
+    if value.as_str().is_some_and(|text| text.len() > limits::MOST) {
+        return Err(wrong(limits::too_much()));
+    }
+    let value = serde_json::to_value(&value).map_err(|error| wrong(error.to_string()))?;
+    if fits(&value) { Ok(value) } else { Err(wrong(limits::too_much())) }
+}
+
+/// A list may be as long as the record's own: each of its texts counts.
+fn fits(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::String(text) => text.len() <= limits::MOST,
+        serde_json::Value::Array(list) => list.iter().all(fits),
+        serde_json::Value::Object(map) => map.values().all(fits),
+        _ => true,
+    }
 }

@@ -8,6 +8,7 @@ pub mod digest;
 pub mod dn;
 mod filters;
 mod known;
+mod limits;
 mod path;
 mod relation;
 mod rule;
@@ -33,7 +34,7 @@ use rule::{Failure, Rule, Scope, shown};
 use target::{SPECIAL, Target};
 
 /// Counted up when the same rules give other results than before, so that every record is mapped again.
-const ENGINE_VERSION: u32 = 1;
+const ENGINE_VERSION: u32 = 2;
 /// Keys and aliases are columns of an index.
 const MAX_KEY: usize = 1024;
 
@@ -255,13 +256,12 @@ impl Mapping {
             };
             relations.insert(relation.rel, joined);
         }
-        let realm = match one("realm", self.realm.as_ref(), &scope)? {
-            None => None,
-            Some(word) => Some(word.trim().parse::<Realm>().map_err(|error| MapError {
-                target: "realm".to_owned(),
-                rule: String::new(),
-                reason: error.to_string(),
-            })?),
+        let realm = match (one("realm", self.realm.as_ref(), &scope)?, &self.realm) {
+            (Some(word), Some(rule)) => {
+                let realm = word.trim().parse::<Realm>();
+                Some(realm.map_err(|error| told("realm", rule.failure(error.to_string())))?)
+            }
+            _ => None,
         };
         let alias = one("alias", self.alias.as_ref(), &scope)?;
         Ok(Desired { kind: self.kind, key, realm, alias, attributes, write: Write::Whole, relations, digest: None })

@@ -145,7 +145,7 @@ impl Relation {
     fn reference(&self, pointer: &str) -> Result<Ref, Failure> {
         Ok(match &self.by {
             By::Dn => Ref::Alias(
-                dn::normal(pointer)
+                dn::normal(dn::without_uid(pointer))
                     .map_err(|error| self.rule.failure(format!("`{}`: {error}", super::filters::clipped(pointer))))?,
             ),
             By::Key(kind) => Ref::Key(*kind, pointer.trim().to_owned()),

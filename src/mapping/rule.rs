@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::filters::{self, clipped};
 use super::path::Path;
-use super::{Fault, Names, calls};
+use super::{Fault, Names, calls, limits};
 use crate::model::fold;
 
 enum From {
@@ -52,6 +52,11 @@ pub(super) struct Failure {
 
 const OWN: [&str; 7] = ["from", "value", "required", "optional", "default", "clear", "lookup"];
 
+/// Keys of the table form.
+fn known<'a>(allowed: &[&'a str]) -> Vec<&'a str> {
+    OWN.iter().chain(allowed).copied().collect()
+}
+
 impl Rule {
     /// `None` after a fault; `at` names the target. `allowed` are the further options that the target knows.
     pub(super) fn parse(
@@ -72,6 +77,13 @@ impl Rule {
                 match (options.remove("from"), options.remove("value")) {
                     (Some(from @ (Value::String(_) | Value::Array(_))), None) => from,
                     (None, Some(value)) => return Some(Rule { options, ..Rule::constant(value) }),
+                    (None, None)
+                        if let Some(inner) = options.keys().find(|name| !known(allowed).contains(&name.as_str())) =>
+                    {
+                        // TOML makes a table of a key with dots.
+                        fault(format!("is a table; a target with dots stands in quotes: \"{at}.{inner}\" = \"..\""));
+                        return None;
+                    }
                     _ => {
                         fault("exactly one of `from = \"..\"` and `value = ..` is needed".to_owned());
                         return None;
@@ -103,15 +115,14 @@ impl Rule {
             }
         };
         for unknown in options.keys().filter(|name| !allowed.contains(&name.as_str())) {
-            let known: Vec<&str> = OWN.iter().chain(allowed).copied().collect();
-            fault(format!("unknown option `{unknown}`; known are {}", known.join(", ")));
+            fault(format!("unknown option `{unknown}`; known are {}", known(allowed).join(", ")));
         }
         match sources(&from, at, names, env) {
             Ok((from, inputs)) => {
                 Some(Rule { from, text, required, optional, default, clear, lookup, inputs, options })
             }
             Err(reason) => {
-                fault(format!("`{text}`: {reason}"));
+                fault(format!("`{}`: {reason}", clipped(&text)));
                 None
             }
         }
@@ -154,15 +165,19 @@ impl Rule {
             From::Path(path) => Ok(path.walk(record.raw).into_iter().cloned().collect()),
             From::Constant(value) => Ok(list(value.clone())),
             From::Template(name) => {
-                let rendered = record.env.get_template(name).and_then(|template| template.render(record.root()));
-                self.evaluated(rendered.map(|text| Value::String(text.trim().to_owned())))
+                let rendered =
+                    record.env.get_template(name).and_then(|template| limits::render(&template, record.root()));
+                self.evaluated(record, rendered.map(|text| Value::String(text.trim().to_owned())))
             }
-            From::Expression(expression) => self.evaluated(expression.eval(record.root()).and_then(|value| {
-                if value.is_undefined() && !self.optional {
-                    return Err(minijinja::Error::from(ErrorKind::UndefinedError));
-                }
-                filters::to_json(value)
-            })),
+            From::Expression(expression) => {
+                let given = expression.eval(record.root()).and_then(|value| {
+                    if value.is_undefined() && !self.optional {
+                        return Err(minijinja::Error::from(ErrorKind::UndefinedError));
+                    }
+                    filters::to_json(value)
+                });
+                self.evaluated(record, given)
+            }
             From::Parts(parts) => {
                 let mut all = Vec::new();
                 for part in parts {
@@ -173,12 +188,17 @@ impl Rule {
         }
     }
 
-    fn evaluated(&self, result: Result<Value, minijinja::Error>) -> Result<Vec<Value>, Failure> {
+    fn evaluated(&self, record: &Scope, result: Result<Value, minijinja::Error>) -> Result<Vec<Value>, Failure> {
         match result {
             Ok(value) => Ok(list(value)),
             Err(error) if self.optional && error.kind() == ErrorKind::UndefinedError => Ok(Vec::new()),
             Err(error) if error.kind() == ErrorKind::UndefinedError => {
-                let what = error.detail().unwrap_or("a name is undefined");
+                let missing = record.missing(&self.inputs);
+                let what = match (missing.is_empty(), error.detail()) {
+                    (false, _) => format!("there is no {}", missing.join(" and no ")),
+                    (true, Some(detail)) => detail.to_owned(),
+                    (true, None) => "a name is undefined".to_owned(),
+                };
                 Err(self.failure(format!("{what} (`optional = true` allows that)")))
             }
             Err(error) => Err(self.failure(error.detail().map_or_else(|| error.kind().to_string(), str::to_owned))),
@@ -241,12 +261,14 @@ fn source(
         names_read.into_iter().map(|name| names.of(&name)).collect::<BTreeSet<_>>()
     };
     if let Some(expression) = text.strip_prefix('=') {
+        limits::fault(expression, false).map_or(Ok(()), Err)?;
         calls::unknown(expression, false).map_or(Ok(()), Err)?;
         let compiled = filters::ENGINE.compile_expression_owned(expression.trim().to_owned()).map_err(told)?;
         let inputs = folded(compiled.undeclared_variables(false));
         return Ok((From::Expression(compiled), inputs));
     }
     if text.contains("{{") || text.contains("{%") {
+        limits::fault(text, true).map_or(Ok(()), Err)?;
         calls::unknown(text, true).map_or(Ok(()), Err)?;
         let name = format!("{at}#{text}");
         env.add_template_owned(name.clone(), text.to_owned()).map_err(told)?;
@@ -280,6 +302,12 @@ impl<'a> Scope<'a> {
         names: Names,
     ) -> Scope<'a> {
         Scope { raw, env, tables, names, root: std::cell::OnceCell::new() }
+    }
+
+    /// Which of these names the record does not have.
+    fn missing(&self, names: &BTreeSet<String>) -> Vec<String> {
+        let absent = |name: &&String| name.as_str() != "record" && self.raw.get(name.as_str()).is_none();
+        names.iter().filter(absent).map(|name| format!("`{name}`")).collect()
     }
 
     fn root(&self) -> minijinja::Value {

@@ -4,7 +4,7 @@
 use minijinja::{Environment, Error};
 use serde_json::{Map, Value};
 
-use super::filters;
+use super::{filters, limits};
 
 /// Compiled once.
 pub struct Template(Box<Environment<'static>>);
@@ -13,6 +13,7 @@ const NAME: &str = "template";
 
 impl Template {
     pub fn parse(text: &str) -> Result<Template, String> {
+        limits::too_deep(text, true).map_or(Ok(()), Err)?;
         let mut env = filters::environment();
         env.add_template_owned(NAME, text.to_owned()).map_err(told)?;
         Ok(Template(Box::new(env)))

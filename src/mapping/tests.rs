@@ -65,7 +65,7 @@ fn a_directory_entry_becomes_a_scim_shaped_person() {
 #[test]
 fn relations_point_by_name_key_or_attribute() {
     let group = mapping(Kind::Group, Names::Folded, json!({"displayName": "cn", "members": "member"}));
-    let raw = json!({"cn": "Ops", "member": ["UID=Eva, dc=x", "uid=jan,dc=x", "uid=EVA,dc=x"]});
+    let raw = json!({"cn": "Ops", "member": ["UID=Eva, dc=x", "uid=jan,dc=x#'0101'B", "uid=EVA,dc=x"]});
     let desired = group.map(&raw, "k".to_owned()).unwrap();
     let ends = [Ref::Alias("uid=eva,dc=x".to_owned()), Ref::Alias("uid=jan,dc=x".to_owned())];
     assert_eq!(desired.relations[&Rel::Member], Targets::Whole(ends.map(Into::into).to_vec()));
@@ -94,7 +94,13 @@ fn relations_point_by_name_key_or_attribute() {
 fn errors_name_target_value_and_rule() {
     let cases = [
         (json!({"active": "enabled"}), json!({"enabled": "maybe"}), "`active` from `enabled`: `maybe` is no yes or no"),
-        (json!({"title": "{{ nope }}"}), json!({}), "`title` from `{{ nope }}`: "),
+        (json!({"title": "{{ nope }}"}), json!({}), "`title` from `{{ nope }}`: there is no `nope`"),
+        (json!({"title": "= title or sn or 'staff'"}), json!({"sn": ""}), "there is no `title` (`optional = true`"),
+        (json!({"title": "= a ~ b"}), json!({"c": 1}), "there is no `a` and no `b` ("),
+        (json!({"title": "= (a * 60000) | replace('p', a * 10000)"}), json!({"a": "p"}), "more than 65536 bytes"),
+        (json!({"title": "= a * 60000"}), json!({"a": "pp"}), "more than 65536 bytes"),
+        (json!({"title": "= [a * 60000]"}), json!({"a": "pp"}), "more than 65536 bytes"),
+        (json!({"title": "{% for i in range(99) %}{{ a }}{% endfor %}"}), json!({"a": "p".repeat(999)}), "65536 bytes"),
         (json!({"title": {"from": "t", "lookup": "groups"}}), json!({"t": "HR"}), "`HR` is not in table `groups`"),
         (json!({"title": "= t | lookup('groups')"}), json!({"t": "HR"}), "`HR` is not in table `groups`"),
         (json!({"userName": {"from": "uid", "required": true}}), json!({}), "is required"),
@@ -142,6 +148,21 @@ fn every_fault_of_a_mapping_is_told_at_once() {
         ["active", "contacts", "displayName", "locale", "meta.version", "nickName", "password", "title", "userName"],
         "`members` is no relation of a person, so it is an attribute like any other"
     );
+}
+
+#[test]
+fn a_rule_that_the_engine_could_not_bear_is_a_fault() {
+    for rule in ["= ".to_owned() + &"-".repeat(20_000), "= title".to_owned() + &" + title".repeat(50_000)] {
+        let faults = Mapping::compile(Kind::User, Names::Exact, &object(json!({"title": rule})), &Map::new());
+        let told = faults.unwrap_err()[0].to_string();
+        assert!(told.contains("a rule has at most 2000") && told.len() < 300, "{told}");
+    }
+    let deep =
+        json!({"title": format!("= {}1", "-".repeat(1_000)), "nickName": format!("{{{{ {}1 }}}}", "a+".repeat(900))});
+    assert_eq!(Mapping::compile(Kind::User, Names::Exact, &object(deep), &Map::new()).unwrap_err().len(), 2);
+    let list = mapping(Kind::User, Names::Exact, json!({"agent.services": "= a"}));
+    let many = vec!["x".repeat(60_000); 3];
+    assert!(list.map(&json!({"a": many}), "k".to_owned()).is_ok(), "each text counts for itself");
 }
 
 #[test]

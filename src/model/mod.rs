@@ -20,6 +20,7 @@ pub mod mail;
 pub mod near;
 pub mod order;
 pub mod password_policy;
+pub mod plain;
 pub mod profile;
 pub mod run;
 pub mod source;

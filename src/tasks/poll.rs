@@ -118,8 +118,8 @@ fn refused(before: &str, origin: Option<String>, faults: Vec<mapping::Fault>) ->
     Refused(faults.into_iter().map(told).collect())
 }
 
-/// Which server answered for each directory, or why none did. Reads nothing.
-pub async fn probe(config: &Config) -> Vec<(String, Result<String, String>)> {
+/// What each directory answers to a first look, or what must be put right. Takes nothing.
+pub async fn probe(config: &Config) -> Vec<(String, Result<ldap::Probe, String>)> {
     let mut all = Vec::new();
     for (name, source) in &config.sources {
         if let Ok(Some(Reader::Ldap(reader))) = Reader::of(source) {

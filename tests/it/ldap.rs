@@ -11,6 +11,7 @@ mod modes;
 mod schedule;
 mod sync;
 mod undo;
+mod words;
 
 use std::collections::BTreeMap;
 
@@ -214,7 +215,7 @@ async fn the_next_server_is_tried_and_certificates_are_checked() {
     let ldaps = format!("'ldaps://127.0.0.1:{dead}', 'ldaps://localhost:{}'", directory.tls_port);
     let (records, end) = read_all(&encrypted(&ldaps, &trusted), &Nothing).await;
     assert!(matches!(end, End::Complete { .. }) && records.len() == 21, "{end:?}");
-    assert!(encrypted(&ldaps, &trusted).probe().await.unwrap().contains("localhost"));
+    assert!(encrypted(&ldaps, &trusted).probe().await.unwrap().reached.contains("localhost"));
 
     let starttls = format!("'ldap://127.0.0.1:{}'", directory.port);
     let (_, end) = read_all(&encrypted(&starttls, &format!("{trusted}starttls = true\n")), &Nothing).await;

@@ -12,13 +12,14 @@ use crate::store::{self, source_state};
 use crate::tasks::turns::Turn;
 use crate::tasks::{World, poll};
 
-/// Writes nothing. Exit code 2 says that there is something to do.
+/// Writes nothing. Exit code 2 says that there is something to do, 4 that there would be were it not refused.
 pub async fn plan(world: &World, source: &str, progress: Progress) -> Result<Reply, Failure> {
-    let report = told(progress, source, poll::poll(world, source, Mode::Plan)).await.map_err(from_poll)?;
+    let report = polled(world, source, Mode::Plan, progress).await?;
     let exit = match report.state {
         End::Failed => Exit::Failed,
-        _ if report.is_empty() => Exit::Fine,
-        _ => Exit::Pending,
+        _ if !report.is_empty() => Exit::Pending,
+        _ if report.refused.is_empty() => Exit::Fine,
+        _ => Exit::Partial,
     };
     reply(exit, &report)
 }
@@ -34,7 +35,7 @@ pub async fn sync(
     if full {
         forget_cursor(world, source).await?;
     }
-    let report = told(progress, source, poll::poll(world, source, Mode::Sync { expect })).await.map_err(from_poll)?;
+    let report = polled(world, source, Mode::Sync { expect }, progress).await?;
     let exit = match report.state {
         End::Held => Exit::Guarded,
         End::Failed => Exit::Failed,
@@ -42,6 +43,15 @@ pub async fn sync(
         End::Planned | End::Done => Exit::Partial,
     };
     reply(exit, &report)
+}
+
+/// That nothing was read is told, too: it must not look like a source that is in step.
+async fn polled(world: &World, source: &str, mode: Mode, progress: Progress) -> Result<Report, Failure> {
+    let mut report = told(progress, source, poll::poll(world, source, mode)).await.map_err(from_poll)?;
+    if report.state != End::Failed {
+        report.counts.entry("read".to_owned()).or_insert(0);
+    }
+    Ok(report)
 }
 
 /// Applies exactly what the guard held.

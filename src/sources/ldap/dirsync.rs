@@ -53,7 +53,7 @@ pub(super) async fn walk(
                 op::ENTRY if first => {}
                 op::ENTRY => note(&mut moved, &Entry::of(answer.content)?)?,
                 op::DONE => {
-                    succeeded(&outcome(&answer.content)?)?;
+                    succeeded(outcome(&answer.content)?)?;
                     break after(&answer.controls).ok_or(Error::NoCookie)?;
                 }
                 // Pointers to the domain's own partitions.

@@ -8,8 +8,10 @@ mod cursor;
 mod dirsync;
 mod disabled;
 mod entry;
+mod fault;
 mod modes;
 mod preset;
+mod probe;
 mod read;
 mod root;
 mod session;
@@ -22,6 +24,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use ldap3::asn1::ASNTag as _;
+use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -33,7 +36,8 @@ use crate::model::kind::{Kind, Realm};
 use crate::model::time::Millis;
 use ber::Garbage;
 use entry::Entry;
-use root::Root;
+use fault::Error;
+pub use probe::{Looked, Probe};
 use session::{First, Query, Session};
 
 /// RFC 4512 §3.4.2, in lower case.
@@ -117,14 +121,13 @@ impl Reader {
         uuid::Uuid::from_bytes(mapping::digest::cut(&bytes).0).simple().to_string()
     }
 
-    /// Connects, binds and leaves again: which server answered, and how its changes would be found.
-    pub async fn probe(&self) -> Result<String, String> {
-        let mut session = Session::open(&self.settings).await.map_err(|error| error.to_string())?;
-        let url = session.url.clone();
-        let root = Root::of(&mut session).await.map_err(|error| error.to_string())?;
-        session.close().await;
-        let choice = root.choose(self.settings.mode, &self.parts)?;
-        Ok(format!("{url}, {} ({})", choice.mode, choice.why))
+    /// Without the password, should a server say it.
+    fn clean(&self, error: Error) -> Error {
+        error.without(self.settings.bind.as_ref().map(|bind| bind.password.expose_secret()))
+    }
+
+    fn told(&self, error: Error) -> String {
+        self.clean(error).to_string()
     }
 }
 
@@ -145,7 +148,7 @@ pub struct Trial {
 impl Reader {
     /// Reads one entry and shows its way through every search. Changes nothing.
     pub async fn try_entry(&self, dn: &str, now: Millis) -> Result<Vec<Trial>, String> {
-        let told = |error: session::Error| error.to_string();
+        let told = |error| self.told(error);
         let mut session = Session::open(&self.settings).await.map_err(told)?;
         let mut trials = Vec::new();
         for part in &self.parts {
@@ -162,13 +165,6 @@ impl Reader {
 impl Part {
     fn compile(settings: &Ldap, kind: Kind, search: &Search) -> Result<Part, Vec<mapping::Fault>> {
         let defaults = preset::preset(settings.preset, kind);
-        let mut rules = defaults.map;
-        for (target, rule) in &search.map {
-            match rule {
-                Value::Bool(false) if rules.contains_key(target) && target != "active" => rules.remove(target),
-                rule => rules.insert(target.clone(), rule.clone()),
-            };
-        }
         let filter = search.filter.clone().unwrap_or_else(|| defaults.filter.to_owned());
         let mut faults = Vec::new();
         let encoded = encode(&filter);
@@ -176,8 +172,12 @@ impl Part {
             let reason = "must be an LDAP filter like (objectClass=person)".to_owned();
             faults.push(mapping::Fault { target: FILTER.to_owned(), reason });
         }
-        let mapping = match Mapping::compile(kind, Names::Folded, &rules, &settings.tables) {
-            Ok(mapping) if faults.is_empty() => mapping,
+        let compiled = preset::laid_over(defaults.map, &search.map).and_then(|rules| {
+            let mapping = Mapping::compile(kind, Names::Folded, &rules, &settings.tables)?;
+            Ok((rules, mapping))
+        });
+        let (rules, mapping) = match compiled {
+            Ok(both) if faults.is_empty() => both,
             Ok(_) => return Err(faults),
             Err(found) => {
                 faults.extend(found);
@@ -316,7 +316,7 @@ pub struct Before {
 pub async fn read(reader: &Reader, known: &dyn Knowing, before: Before, clock: &Clock, out: mpsc::Sender<Chunk>) {
     let end = match read::all(reader, known, &before, clock, &out).await {
         Ok(end) => end,
-        Err(error) => End::Incomplete { reason: error.to_string() },
+        Err(error) => End::Incomplete { reason: reader.told(error) },
     };
     // Whoever does not listen has drawn his conclusion: no end = incomplete.
     let _ = out.send(Chunk::End(end)).await;

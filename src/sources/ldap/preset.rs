@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::config::ldap::Preset;
+use crate::mapping::Fault;
 use crate::model::kind::Kind;
 
 pub(super) struct Defaults {
@@ -43,6 +44,35 @@ pub(super) fn primary(preset: Preset) -> (&'static str, &'static str) {
         Preset::ActiveDirectory => ("primarygrouptoken", "primarygroupid"),
         Preset::OpenLdap | Preset::Ds389 | Preset::Plain => ("gidnumber", "gidnumber"),
     }
+}
+
+/// The configuration's rules over the preset's, or what makes no sense of a directory.
+pub(super) fn laid_over(
+    mut rules: Map<String, Value>,
+    own: &Map<String, Value>,
+) -> Result<Map<String, Value>, Vec<Fault>> {
+    let mut faults = Vec::new();
+    for (target, rule) in own {
+        let vain = match (target.as_str(), rule) {
+            ("key", _) => Some("has no effect here: `key`, beside `map`, names the attribute that is the key"),
+            ("gone", _) => {
+                Some("has no effect here: whoever the search does not find is gone; `filter` or `when` leave out")
+            }
+            ("active", Value::Bool(false)) => Some(
+                "would switch everybody off: `{ value = false }` says that it is meant; without a rule the directory says \
+                 who is switched off",
+            ),
+            _ => None,
+        };
+        if let Some(reason) = vain {
+            faults.push(Fault { target: target.clone(), reason: reason.to_owned() });
+        } else if *rule == Value::Bool(false) && rules.contains_key(target) {
+            rules.remove(target);
+        } else {
+            rules.insert(target.clone(), rule.clone());
+        }
+    }
+    if faults.is_empty() { Ok(rules) } else { Err(faults) }
 }
 
 fn person(login: &str) -> Value {

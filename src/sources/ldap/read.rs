@@ -214,7 +214,7 @@ impl Run<'_> {
         }
         let (session, ended) = fetching.join_next().await.and_then(Result::ok).ok_or(Error::Stopped)?;
         self.session = Some(session);
-        let ended = ended?;
+        let ended = ended.map_err(|error| self.reader.clean(error.at(part)))?;
         if ended.whole {
             self.whole.push(part.kind);
         }

@@ -3,7 +3,7 @@
 //! Start at `Session::open`, then `page`.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -11,6 +11,8 @@ use secrecy::ExposeSecret;
 
 use super::ber::{self, ENUMERATED, Garbage, INTEGER, OCTETS, Reader, SEQUENCE};
 use super::entry::Entry;
+pub(super) use super::fault::{Error, Outcome, outcome, succeeded};
+use super::fault::{INVALID_CREDENTIALS, NO_SUCH_OBJECT};
 use super::wire::{Answer, Limits, Wire};
 use crate::config::ldap::{Bind, Ldap, Referrals, Scope};
 
@@ -20,8 +22,6 @@ const DOMAIN_SCOPE: &str = "1.2.840.113556.1.4.1339";
 const PAGED_RESULTS: &str = "1.2.840.113556.1.4.319";
 /// RFC 4511 §4.14.
 const START_TLS: &str = "1.3.6.1.4.1.1466.20037";
-const INVALID_CREDENTIALS: i64 = 49;
-const NO_SUCH_OBJECT: i64 = 32;
 
 /// Tags of the operations (RFC 4511 §4.2 to §4.12).
 pub(super) mod op {
@@ -35,42 +35,6 @@ pub(super) mod op {
     pub(in crate::sources::ldap) const EXTENDED: u8 = 0x77;
     pub(in crate::sources::ldap) const EXTENDED_DONE: u8 = 0x78;
     pub(in crate::sources::ldap) const INTERMEDIATE: u8 = 0x79;
-}
-
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
-    #[error("no server could be reached: {0}")]
-    NoServer(String),
-    #[error("{url} refused the credentials of {dn}: {reason}")]
-    Refused { url: String, dn: String, reason: String },
-    #[error("the CA file cannot be used: {0}")]
-    Ca(String),
-    #[error("the connection broke: {0}")]
-    Broken(#[from] std::io::Error),
-    #[error("no answer within {0:?}")]
-    Silent(Duration),
-    #[error("the run took longer than its deadline")]
-    Deadline,
-    #[error("the server answered with result code {code}{text}")]
-    Result { code: i64, text: String },
-    #[error("{0} pointers to other servers were not followed (`referrals = \"ignore\"` allows that)")]
-    Pointers(u64),
-    #[error("the answer has no readable page cookie")]
-    NoCookie,
-    #[error("the rest of `{0}` could not be read")]
-    NoRest(String),
-    #[error("the read brings more than {0} entries (`max_entries`)")]
-    TooMany(u64),
-    #[error("the server announced a message of {0} bytes")]
-    TooLong(usize),
-    #[error(transparent)]
-    Garbage(#[from] Garbage),
-    #[error("{0} (`mode` says how changes are found)")]
-    Mode(String),
-    #[error("what is known of the directory's things could not be read: {0}")]
-    Known(String),
-    #[error("the reader was stopped")]
-    Stopped,
 }
 
 /// What is searched.
@@ -105,20 +69,15 @@ pub(super) struct Session {
     pub(super) referrals: Referrals,
 }
 
-/// What ended an operation.
-pub(super) struct Outcome {
-    code: i64,
-    text: String,
-}
-
 impl Session {
     /// The first server that answers. Wrong credentials end it: trying them everywhere would lock the account.
     pub(super) async fn open(settings: &Ldap) -> Result<Session, Error> {
         let tls = Arc::new(tls(settings)?);
         let limits = Limits { answer: settings.timeout, until: Instant::now() + settings.deadline };
+        let secret = settings.bind.as_ref().map(|bind| bind.password.expose_secret());
         let mut reasons = Vec::new();
         for url in &settings.urls {
-            match dial(settings, url, tls.clone(), limits).await {
+            match dial(settings, url, tls.clone(), limits).await.map_err(|error| error.without(secret)) {
                 Ok(session) => return Ok(session),
                 Err(refused @ Error::Refused { .. }) => return Err(refused),
                 Err(error) => reasons.push(format!("{url}: {error}")),
@@ -137,7 +96,11 @@ impl Session {
 
     /// Asks for one page; its entries are taken with `next`.
     pub(super) async fn ask(&mut self, query: &Query, cookie: &[u8]) -> Result<(), Error> {
-        let paged = ber::concat(&[&ber::integer(INTEGER, self.page_size), &ber::element(OCTETS, cookie)]);
+        self.ask_for(self.page_size, query, cookie).await
+    }
+
+    pub(super) async fn ask_for(&mut self, entries: i32, query: &Query, cookie: &[u8]) -> Result<(), Error> {
+        let paged = ber::concat(&[&ber::integer(INTEGER, entries), &ber::element(OCTETS, cookie)]);
         let mut controls = control(PAGED_RESULTS, true, &ber::element(SEQUENCE, &paged));
         if self.referrals == Referrals::Ignore {
             controls.extend(control(DOMAIN_SCOPE, false, &[]));
@@ -154,7 +117,7 @@ impl Session {
                 op::REFERENCE => return Ok(Item::Pointer),
                 op::INTERMEDIATE => {}
                 op::DONE => {
-                    succeeded(&outcome(&answer.content)?)?;
+                    succeeded(outcome(&answer.content)?)?;
                     return Ok(Item::Done { cookie: cookie_of(&answer.controls) });
                 }
                 _ => return Err(Garbage.into()),
@@ -289,7 +252,7 @@ async fn dial(
     } else if settings.starttls {
         let request = ber::element(op::EXTENDED, &ber::element(0x80, START_TLS.as_bytes()));
         wire.send(&request, &[]).await?;
-        succeeded(&finished(&mut wire, op::EXTENDED_DONE).await?)?;
+        succeeded(finished(&mut wire, op::EXTENDED_DONE).await?)?;
         wire = wire.encrypt(settings.tls_name(url), tls).await?;
     }
     if let Some(bind) = &settings.bind {
@@ -307,9 +270,9 @@ async fn authenticate(wire: &mut Wire, url: &url::Url, bind: &Bind) -> Result<()
     wire.send(&request, &[]).await?;
     let result = finished(wire, op::BOUND).await?;
     if result.code == INVALID_CREDENTIALS {
-        return Err(Error::Refused { url: url.to_string(), dn: bind.dn.clone(), reason: result.text });
+        return Err(Error::Refused { url: url.to_string(), dn: bind.dn.clone(), said: result.said });
     }
-    succeeded(&result)
+    succeeded(result)
 }
 
 async fn finished(wire: &mut Wire, op: u8) -> Result<Outcome, Error> {
@@ -353,33 +316,6 @@ pub(super) fn control(oid: &str, critical: bool, value: &[u8]) -> Vec<u8> {
     ber::element(SEQUENCE, &parts)
 }
 
-pub(super) fn outcome(content: &[u8]) -> Result<Outcome, Garbage> {
-    let mut parts = Reader(content);
-    let code = parts.integer(ENUMERATED)?;
-    parts.expect(OCTETS)?;
-    Ok(Outcome { code, text: String::from_utf8_lossy(parts.expect(OCTETS)?).into_owned() })
-}
-
-pub(super) fn succeeded(result: &Outcome) -> Result<(), Error> {
-    if result.code == 0 {
-        return Ok(());
-    }
-    let meaning = match result.code {
-        3 => " (time limit)",
-        4 => " (size limit)",
-        10 => " (referral)",
-        11 => " (administrative limit)",
-        32 => " (no such object: is the base right?)",
-        50 => " (insufficient rights)",
-        51 => " (busy)",
-        52 => " (unavailable)",
-        53 => " (unwilling)",
-        _ => "",
-    };
-    let text = if result.text.is_empty() { meaning.to_owned() } else { format!("{meaning}: {}", result.text) };
-    Err(Error::Result { code: result.code, text })
-}
-
 /// The value of a control among those of an answer.
 pub(super) fn control_of<'a>(controls: &'a [u8], oid: &str) -> Option<&'a [u8]> {
     let mut controls = Reader(controls);
@@ -402,14 +338,14 @@ fn cookie_of(controls: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn tls(settings: &Ldap) -> Result<rustls::ClientConfig, Error> {
-    let wrong = |error: &dyn std::fmt::Display| Error::Ca(error.to_string());
     let mut roots = rustls::RootCertStore::empty();
     if let Some(file) = &settings.ca_file {
+        let wrong = |reason: &dyn std::fmt::Display| Error::Ca(format!("{} cannot be used: {reason}", file.display()));
         for certificate in CertificateDer::pem_file_iter(file).map_err(|error| wrong(&error))? {
             roots.add(certificate.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;
         }
         if roots.is_empty() {
-            return Err(Error::Ca(format!("{} holds no certificate", file.display())));
+            return Err(wrong(&"it holds no certificate"));
         }
     } else if settings.starttls || settings.urls.iter().any(|url| url.scheme() == "ldaps") {
         // One unreadable certificate of the system must not take away the others.
@@ -418,7 +354,7 @@ fn tls(settings: &Ldap) -> Result<rustls::ClientConfig, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| wrong(&error))?;
+        .map_err(|error| Error::Broken(std::io::Error::other(error)))?;
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 

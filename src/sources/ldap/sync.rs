@@ -78,7 +78,7 @@ fn understand(answer: Answer) -> Result<Said, Error> {
         op::REFERENCE => Ok(Said::Pointer),
         op::INTERMEDIATE => info(&answer.content),
         op::DONE => {
-            succeeded(&outcome(&answer.content)?)?;
+            succeeded(outcome(&answer.content)?)?;
             let value = control_of(&answer.controls, DONE).ok_or(Garbage)?;
             let mut parts = Reader(Reader(value).expect(SEQUENCE)?);
             let (mut cookie, mut deletes) = (None, false);

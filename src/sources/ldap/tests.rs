@@ -153,6 +153,26 @@ fn filters_and_mappings_are_checked_together() {
 }
 
 #[test]
+fn targets_that_mean_nothing_to_a_directory_are_faults() {
+    let told = |rule: &str| {
+        let faults = reader(&format!("[users.map]\n{rule}")).unwrap_err();
+        faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    };
+    for (rule, part) in [
+        ("active = false", "`{ value = false }` says that it is meant"),
+        ("gone = 'deleted'", "`users.map.gone`: has no effect here"),
+        ("key = 'uid'", "names the attribute that is the key"),
+        ("name.givenName = 'cn'", "stands in quotes: \"name.givenName\""),
+    ] {
+        assert!(told(rule).contains(part), "{rule}: {}", told(rule));
+    }
+    for fine in ["active = { value = false }", "title = false", "active = true", "'name.givenName' = 'cn'"] {
+        assert!(reader(&format!("[users.map]\n{fine}")).is_ok(), "{fine}");
+    }
+    assert!(!reader("[users.map]\ntitle = false").unwrap().parts[0].mapping.writes(&["title"]));
+}
+
+#[test]
 fn another_filter_or_identity_is_another_fingerprint() {
     let print = |more: &str| reader(more).unwrap().fingerprint();
     let all = [

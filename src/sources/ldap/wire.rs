@@ -12,8 +12,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::ber::{self, Garbage, INTEGER, OCTETS, Reader, SEQUENCE};
-use super::session::Error;
+use super::ber::{self, Garbage, INTEGER, Reader, SEQUENCE};
+use super::fault::{Error, goodbye};
 use crate::config::ldap::host;
 
 /// A group of a million members is some 60 MB; more is no directory entry.
@@ -120,12 +120,7 @@ impl Wire {
         let id = parts.integer(INTEGER)?;
         let op = parts.next()?.ok_or(Garbage)?;
         if id == 0 {
-            // The only unsolicited message there is: the server says goodbye (RFC 4511 §4.4.1).
-            let mut result = Reader(op.content);
-            let code = result.integer(ber::ENUMERATED)?;
-            result.expect(OCTETS)?;
-            let text = String::from_utf8_lossy(result.expect(OCTETS)?).into_owned();
-            return Err(Error::Result { code, text: format!(", and ended the connection: {text}") });
+            return Err(goodbye(op.content));
         }
         if id != i64::from(self.last_id) {
             return Err(Garbage.into());

@@ -123,8 +123,8 @@ async fn b2_nothing_that_breaks_in_any_mode_takes_anybody_away() {
 
 /// A server that takes any bind, says nothing of itself, and answers every search with these bytes; `ID` stands for the
 /// number of the request.
-struct Scripted {
-    port: u16,
+pub(super) struct Scripted {
+    pub(super) port: u16,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -138,7 +138,8 @@ impl Drop for Scripted {
 const ID: u8 = 0xfe;
 
 impl Scripted {
-    async fn start(answer: &'static [u8]) -> Scripted {
+    pub(super) async fn start(answer: &[u8]) -> Scripted {
+        let answer = answer.to_vec();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let task = tokio::spawn(async move {
@@ -170,7 +171,11 @@ async fn b2_whatever_a_server_answers_nobody_is_taken_for_gone() {
         ("a length of a gigabyte", b"\x30\x84\x40\x00\x00\x00", "1073741824 bytes"),
         ("busy", b"\x30\x0c\x02\x01\xfe\x65\x07\x0a\x01\x33\x04\x00\x04\x00", "busy"),
         ("unavailable", b"\x30\x0c\x02\x01\xfe\x65\x07\x0a\x01\x34\x04\x00\x04\x00", "unavailable"),
-        ("a size limit", b"\x30\x0c\x02\x01\xfe\x65\x07\x0a\x01\x04\x04\x00\x04\x00", "size limit"),
+        (
+            "a size limit",
+            b"\x30\x0c\x02\x01\xfe\x65\x07\x0a\x01\x04\x04\x00\x04\x00",
+            "size limit); whoever reads needs higher limits",
+        ),
         ("another server", b"\x30\x0c\x02\x01\xfe\x65\x07\x0a\x01\x0a\x04\x00\x04\x00", "referral"),
         ("a farewell", b"\x30\x0c\x02\x01\x00\x78\x07\x0a\x01\x34\x04\x00\x04\x00", "ended the connection"),
         (
