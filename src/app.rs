@@ -250,6 +250,7 @@ fn start_tasks(app: &App, world: &World, tasks: &TaskTracker) {
     tasks.spawn(tasks::repeat(world.clone(), beat("notify", 2, never()), tasks::notify::run));
     let poll = Beat { leader_only: true, ..beat("poll", 5, app.wake.poll_handle()) };
     tasks.spawn(tasks::repeat(world.clone(), poll, tasks::poll::due));
+    tasks.spawn(tasks::listen::keep(world.clone()));
     tasks.spawn(tasks::repeat(world.clone(), beat("expire", 300, never()), tasks::expire::run));
     tasks.spawn(tasks::repeat(world.clone(), beat("checkpoint", 300, never()), housekeeping::checkpoint));
 }

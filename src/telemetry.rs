@@ -29,6 +29,7 @@ pub const TASK_DURATION: &str = "task_duration_seconds";
 pub const MAIL_SENT: &str = "mail_sent_total";
 pub const SYNC_RUNS: &str = "sync_runs_total";
 pub const SYNC_LAST_GOOD: &str = "sync_last_success_timestamp";
+pub const SYNC_DRIFT: &str = "sync_drift_changes";
 pub const EVENTS_OPEN: &str = "events_open";
 pub const WEBHOOKS: &str = "webhooks_total";
 
@@ -45,6 +46,7 @@ const HELP: &[(&str, &str)] = &[
     (TASK_RUNS, "Runs of background tasks, by task and outcome"),
     (MAIL_SENT, "Mails that came to an end, by result: sent, failed, indeterminate, skipped"),
     (SYNC_RUNS, "Reads of sources on their schedule, by source and how they ended"),
+    (SYNC_DRIFT, "What the last read of everything found that the reads of changes had not told, by source"),
     (SYNC_LAST_GOOD, "When a source was last read and taken, in seconds since 1970"),
     (EVENTS_OPEN, "Events that nobody has acknowledged, by topic"),
     (WEBHOOKS, "Attempts to tell a webhook of an event, by webhook and result: told, failed"),

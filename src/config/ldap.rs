@@ -76,6 +76,8 @@ pub struct Ldap {
     pub preset: Preset,
     pub referrals: Referrals,
     pub mode: ReadMode,
+    /// Listened to in between, and read at once when it tells of a change.
+    pub live: bool,
     /// However little changed, everything is read again after this.
     pub full_every: Duration,
     /// Where a mode does not tell what is gone: how often it is looked who is still there.
@@ -152,6 +154,10 @@ pub fn read(section: &Section<'_>) -> Ldap {
     if users.is_none() && groups.is_none() {
         section.fault("users", None, "nothing is read: `users.enabled` and `groups.enabled` are both false");
     }
+    let (mode, live) = (section.word("mode", ReadMode::Auto), section.boolean("live", false));
+    if live && !matches!(mode, ReadMode::Auto | ReadMode::Syncrepl) {
+        section.fault("live", None, "is for syncrepl: no other mode tells of changes by itself");
+    }
     Ldap {
         urls,
         starttls,
@@ -160,7 +166,8 @@ pub fn read(section: &Section<'_>) -> Ldap {
         bind,
         preset,
         referrals: section.word("referrals", referrals),
-        mode: section.word("mode", ReadMode::Auto),
+        mode,
+        live,
         full_every: section.duration("full_every", Duration::from_hours(24)),
         sweep_every: section.duration("sweep_every", Duration::from_hours(1)),
         page_size: section.integer("page_size", 1..=10_000, 1000),

@@ -3,13 +3,20 @@
 //! is refused, because some take "and" and others "or". Start at `Schedule::parse`.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use chrono::DateTime;
+use sha2::{Digest as _, Sha256};
 
 use crate::model::time::Millis;
 
 #[derive(Debug, Clone)]
-pub struct Schedule(cron::Schedule);
+pub struct Schedule {
+    cron: cron::Schedule,
+    /// At most so much later, always the same for one name and time.
+    jitter: i64,
+    name: String,
+}
 
 /// What a schedule looks like, for the fault that the caller shows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,13 +47,38 @@ impl Schedule {
         }
         // The crate wants seconds first.
         let schedule = cron::Schedule::from_str(&format!("0 {}", fields.join(" ")));
-        schedule.map(Schedule).map_err(|error| Wrong(error.to_string()))
+        let plain = |cron| Schedule { cron, jitter: 0, name: String::new() };
+        schedule.map(plain).map_err(|error| Wrong(error.to_string()))
+    }
+
+    /// Not at the same moment as all others of the same schedule.
+    #[must_use]
+    pub fn spread(mut self, name: &str, jitter: Duration) -> Schedule {
+        self.jitter = i64::try_from(jitter.as_millis()).unwrap_or(i64::MAX - 1);
+        name.clone_into(&mut self.name);
+        self
     }
 
     /// The first time after `now`; `None` when there is none (31 February).
     pub fn after(&self, now: Millis) -> Option<Millis> {
         let now = DateTime::from_timestamp_millis(now.0)?;
-        self.0.after(&now).next().map(|at| Millis(at.timestamp_millis()))
+        let at = self.cron.after(&now).next()?.timestamp_millis();
+        Some(Millis(at.saturating_add(self.late(at))))
+    }
+
+    fn late(&self, at: i64) -> i64 {
+        if self.jitter <= 0 {
+            return 0;
+        }
+        let digest = Sha256::digest(format!("{} {at}", self.name));
+        let number = digest.iter().take(6).fold(0_i64, |number, byte| number << 8 | i64::from(*byte));
+        number % (self.jitter + 1)
+    }
+
+    /// When the source is read next: at its time, or sooner after a failure. What was never read is due at once.
+    pub fn next(&self, last: Option<Millis>, retry: Option<Millis>, now: Millis) -> Option<Millis> {
+        let Some(last) = last else { return Some(now) };
+        [self.after(last), retry].into_iter().flatten().min()
     }
 }
 
@@ -80,6 +112,21 @@ mod tests {
             assert_eq!(after(text, at).as_deref(), Some(expected), "{text}");
         }
         assert_eq!(after("0 0 31 Feb *", "2026-11-21T22:00:00Z"), None);
+    }
+
+    #[test]
+    fn a3_sources_of_one_schedule_are_spread_and_each_keeps_its_place() {
+        let hourly = |name: &str| Schedule::parse("@hourly").unwrap().spread(name, Duration::from_mins(10));
+        let (from, at) =
+            (Millis::parse("2026-11-21T22:07:30Z").unwrap(), Millis::parse("2026-11-21T23:00:00Z").unwrap());
+        let late = |name: &str| hourly(name).after(from).unwrap().0 - at.0;
+        let all: Vec<i64> = ["hq", "branch", "desk", "lab"].iter().map(|name| late(name)).collect();
+        assert!(all.iter().all(|late| (0..=600_000).contains(late)), "{all:?}");
+        assert!(all.iter().collect::<std::collections::BTreeSet<_>>().len() > 2, "{all:?}");
+        assert_eq!(late("hq"), all[0]);
+        // After a failure it is sooner, and never later than its time.
+        let next = |retry: i64| hourly("hq").next(Some(from), Some(from.plus(retry)), from).unwrap().0 - from.0;
+        assert_eq!((next(30_000), next(7_200_000)), (30_000, at.0 + all[0] - from.0));
     }
 
     #[test]

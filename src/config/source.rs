@@ -66,7 +66,11 @@ fn read(name: &str, section: &Section<'_>) -> Source {
         SourceKind::Push => Body::Push(Push::read(section)),
         SourceKind::Operator => Body::Operator,
     };
-    let schedule = schedule(kind, section);
+    let mut schedule = schedule(kind, section);
+    if matches!(kind, SourceKind::Ldap | SourceKind::Crm) {
+        let jitter = section.duration("jitter", std::time::Duration::from_secs(1));
+        schedule = schedule.map(|schedule| schedule.spread(name, jitter));
+    }
     let policy = policy(name, kind, section);
     meaning::check(section, &policy, &body);
     Source { policy: Arc::new(policy), schedule, body }

@@ -183,8 +183,8 @@ pub enum End {
         /// Of what decides which records come: filter, base, mapping, identity.
         fingerprint: Option<String>,
     },
-    /// Nothing is concluded from this read, and why.
-    Incomplete { reason: String },
+    /// Nothing is concluded from this read, and why. `passes`: what stopped it may be over soon, and asking again does no harm.
+    Incomplete { reason: String, passes: bool },
 }
 
 /// What the engine knows of a source's things, for readers that compare digests. The reader asks, the engine answers.

@@ -65,13 +65,20 @@ impl Presence {
     }
 }
 
+/// A read that was not complete.
+pub(super) struct Broken {
+    pub reason: String,
+    /// It may be over soon.
+    pub passes: bool,
+}
+
 /// Takes the chunks until the last word. `Ok(Err)`: the read was not complete, and why.
 pub(super) async fn gather(
     db: &Db,
     source: &SourcePolicy,
     mut chunks: mpsc::Receiver<Chunk>,
     known: Arc<KnownSet>,
-) -> Result<Result<Read, String>, Error> {
+) -> Result<Result<Read, Broken>, Error> {
     let mut gathering = Gathering { known, ..Gathering::default() };
     let (cursor, kinds, scope, how, fingerprint) = loop {
         match chunks.recv().await {
@@ -98,8 +105,11 @@ pub(super) async fn gather(
             Some(Chunk::End(End::Complete { cursor, kinds, scope, how, fingerprint })) => {
                 break (cursor, kinds, scope, how, fingerprint);
             }
-            Some(Chunk::End(End::Incomplete { reason })) => return Ok(Err(reason)),
-            None => return Ok(Err("the reader stopped before it had said that this was all".to_owned())),
+            Some(Chunk::End(End::Incomplete { reason, passes })) => return Ok(Err(Broken { reason, passes })),
+            None => {
+                let reason = "the reader stopped before it had said that this was all".to_owned();
+                return Ok(Err(Broken { reason, passes: true }));
+            }
         }
     };
     if scope == Scope::Whole || gathering.new.len() > MOST_NAMED {

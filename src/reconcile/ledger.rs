@@ -3,9 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::json;
-
-use super::gather::Presence;
+use super::gather::{Broken, Presence};
 use super::report::{End, Refused, Report, Stop, Tally, changes_in};
 use super::run::{Read, told};
 use super::survey::{Depth, survey};
@@ -19,7 +17,7 @@ use crate::model::source::SourcePolicy;
 use crate::model::time::Millis;
 use crate::store::quarantine::Quarantined;
 use crate::store::run::Item;
-use crate::store::source_state::SourceState;
+use crate::store::source_state::{SourceState, Status};
 use crate::store::{self, Db, Tx};
 
 /// Records of a held run that are looked at together.
@@ -68,7 +66,8 @@ pub async fn done(
     state.last_at = Some(now);
     state.last_good_at = Some(now);
     state.last_state = Some(RunState::Done.to_string());
-    state.status = status(&tally.counts, how.as_deref());
+    let drift = state.status().drift;
+    state.tell(&Status { counts: tally.counts.clone(), message: how.clone(), drift, ..Status::default() });
     store::source_state::put(&mut tx, &state).await?;
     quarantine(&mut tx, source, run, now, &tally.refused, present).await?;
     tx.commit().await?;
@@ -86,12 +85,27 @@ pub async fn done(
 }
 
 /// A read that was not complete. The same fault again and again makes one row, not one per poll.
-pub async fn failed(db: &Db, cx: &Context, source: &SourcePolicy, started: Millis, reason: &str) -> Result<(), Error> {
-    let now = cx.clock.now();
+pub async fn failed(
+    db: &Db,
+    cx: &Context,
+    source: &SourcePolicy,
+    started: Millis,
+    broken: &Broken,
+) -> Result<(), Error> {
+    let (now, reason) = (cx.clock.now(), broken.reason.as_str());
     let mut tx = begin(db, cx).await?;
     let mut state = state_of(&mut tx, source).await?;
-    let told = status(&BTreeMap::new(), Some(reason));
-    if state.last_state.as_deref() != Some(RunState::Failed.as_str()) || state.status != told {
+    let before = state.status();
+    let again = state.last_state.as_deref() == Some(RunState::Failed.as_str());
+    let failures = if again { before.failures + 1 } else { 1 };
+    let told = Status {
+        message: Some(reason.to_owned()),
+        failures,
+        passes: broken.passes,
+        drift: before.drift,
+        ..Status::default()
+    };
+    if !again || before.message.as_deref() != Some(reason) {
         let run = cx.clock.run_id();
         let row = Run {
             state: RunState::Failed,
@@ -104,7 +118,7 @@ pub async fn failed(db: &Db, cx: &Context, source: &SourcePolicy, started: Milli
     }
     state.last_at = Some(now);
     state.last_state = Some(RunState::Failed.to_string());
-    state.status = told;
+    state.tell(&told);
     store::source_state::put(&mut tx, &state).await?;
     Ok(tx.commit().await?)
 }
@@ -162,7 +176,8 @@ pub async fn hold(
     state.last_run = Some(run);
     state.last_at = Some(now);
     state.last_state = Some(RunState::Held.to_string());
-    state.status = status(&tally.counts, message.as_deref());
+    let drift = state.status().drift;
+    state.tell(&Status { counts: tally.counts.clone(), message: message.clone(), drift, ..Status::default() });
     store::source_state::put(&mut tx, &state).await?;
     tx.commit().await?;
     Ok(Report {
@@ -249,10 +264,6 @@ fn blank(id: RunId, source: &SourcePolicy, started: Millis) -> Run {
 pub(super) async fn state_of(tx: &mut Tx, source: &SourcePolicy) -> Result<SourceState, Error> {
     let state = store::source_state::by_name(tx, &source.name).await?;
     Ok(state.unwrap_or_else(|| SourceState { source: source.name.clone(), ..SourceState::default() }))
-}
-
-fn status(counts: &BTreeMap<String, u64>, message: Option<&str>) -> String {
-    json!({ "counts": counts, "message": message }).to_string()
 }
 
 /// Replaces the source's quarantine by what this run could not take. A row that says the same stays as it is.

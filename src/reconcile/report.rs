@@ -49,7 +49,11 @@ pub struct Report {
 
 impl Report {
     pub fn is_empty(&self) -> bool {
-        changes_in(&self.counts) == 0
+        self.changes_made() == 0
+    }
+
+    pub fn changes_made(&self) -> u64 {
+        changes_in(&self.counts)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::gather::{Presence, gather};
+use super::gather::{Broken, Presence, gather};
 use super::known::KnownSet;
 use super::report::{self, End, Report, Tally};
 use super::spool::Spool;
@@ -72,7 +72,8 @@ pub async fn run(
 /// A run that the engine could not finish stands in the books too, as far as the store still takes it.
 async fn break_off(db: &Db, cx: &Context, source: &SourcePolicy, started: Millis, error: &Error) {
     let told = matches!(error, Error::Store(_) | Error::Spool(_) | Error::SpoolText(_) | Error::Race);
-    if told && let Err(failed) = ledger::failed(db, cx, source, started, &sound::shown(error.to_string())).await {
+    let broken = Broken { reason: sound::shown(error.to_string()), passes: true };
+    if told && let Err(failed) = ledger::failed(db, cx, source, started, &broken).await {
         tracing::warn!(source = source.name, %failed, %error, "a run broke off, and its books could not be kept");
     }
 }
@@ -88,11 +89,11 @@ async fn walk(
     let started = cx.clock.now();
     let mut read = match gather(db, source, chunks, known).await? {
         Ok(read) => read,
-        Err(reason) => {
+        Err(broken) => {
             if mode != Mode::Plan {
-                ledger::failed(db, cx, source, started, &reason).await?;
+                ledger::failed(db, cx, source, started, &broken).await?;
             }
-            return Ok(failed(source, reason));
+            return Ok(failed(source, broken.reason));
         }
     };
     let other = other_settings(db, source, read.fingerprint.as_deref()).await?;

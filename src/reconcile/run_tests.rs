@@ -188,7 +188,7 @@ async fn b2_an_incomplete_read_removes_nobody_and_changes_nothing() {
         let planned = read(&world, "ldap", half(), None, Mode::Plan).await.unwrap();
         assert_eq!(planned.state, End::Failed);
         assert_eq!(dump(&world.db).await, before);
-        let reason = || Some(ReadEnd::Incomplete { reason: "the link was cut".to_owned() });
+        let reason = || Some(ReadEnd::Incomplete { reason: "the link was cut".to_owned(), passes: true });
         for end in [None, reason(), reason()] {
             let report = read(&world, "ldap", half(), end, SYNC).await.unwrap();
             assert_eq!(report.state, End::Failed);

@@ -1,6 +1,10 @@
 //! Table `source_state`: what a source's last run left behind. Updated in place: a run without changes writes nothing
 //! else (B5).
 
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
 use super::db::{Error, Session, Tx};
 use super::value::{Row, values};
 use crate::model::id::RunId;
@@ -20,8 +24,59 @@ pub struct SourceState {
     pub last_good_at: Option<Millis>,
     /// A word of `RunState`.
     pub last_state: Option<String>,
-    /// JSON: counts and message of the last run.
+    /// JSON of `Status`.
     pub status: String,
+}
+
+/// How the last run went, as it is shown.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    pub counts: BTreeMap<String, u64>,
+    pub message: Option<String>,
+    /// How many runs have failed since the last one that did not.
+    pub failures: u32,
+    /// What stopped it may be over soon.
+    pub passes: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift: Option<Drift>,
+}
+
+/// What a read of everything found that the reads of what changed had not told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drift {
+    pub changes: u64,
+    pub at: Millis,
+}
+
+/// The first try after a failure, and the longest pause between two.
+const SOONEST: i64 = 30_000;
+const LATEST: i64 = 15 * 60_000;
+
+impl SourceState {
+    pub fn status(&self) -> Status {
+        serde_json::from_str(&self.status).unwrap_or_default()
+    }
+
+    pub fn tell(&mut self, status: &Status) {
+        self.status = serde_json::to_string(status).unwrap_or_default();
+    }
+
+    /// When it is tried again after a failure that may be over by then; each time twice as much later.
+    pub fn retry_at(&self) -> Option<Millis> {
+        let status = self.status();
+        let failed = self.last_state.as_deref() == Some("failed") && status.passes;
+        let pause = SOONEST.saturating_mul(1 << status.failures.saturating_sub(1).min(16)).min(LATEST);
+        if failed { self.last_at.map(|last| last.plus(pause)) } else { None }
+    }
+}
+
+/// Notes beside the last run's figures what a read of everything found.
+pub async fn drifted(tx: &mut Tx, source: &str, drift: Drift) -> Result<(), Error> {
+    let Some(mut state) = by_name(tx, source).await? else { return Ok(()) };
+    let status = Status { drift: Some(drift), ..state.status() };
+    state.tell(&status);
+    put(tx, &state).await
 }
 
 const COLUMNS: &str = "source, cursor, fingerprint, paused, last_run, last_at, last_good_at, last_state, status";

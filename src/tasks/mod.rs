@@ -6,6 +6,7 @@ pub mod deliver;
 pub mod expire;
 pub mod housekeeping;
 pub mod leader;
+pub mod listen;
 pub mod notify;
 pub mod poll;
 pub mod turns;

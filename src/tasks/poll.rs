@@ -19,6 +19,7 @@ use crate::model::time::Millis;
 use crate::reconcile::{self, End, KnownSet, Mode, Report};
 use crate::sources::ldap::{Before, Knowing, Loading};
 use crate::sources::{crm, ldap};
+use crate::store::source_state::{Drift, SourceState};
 use crate::store::{self, Db, quarantine, source_state};
 use crate::telemetry;
 
@@ -76,7 +77,7 @@ impl Reader {
             Reader::Ldap(reader) => ldap::read(reader, &known, before, clock, out).await,
             Reader::Crm(both) => match known.load().await {
                 Ok(()) => crm::read(&both.0, &both.1, &known, before.cursor, clock, out).await,
-                Err(reason) => drop(out.send(Chunk::End(ReadEnd::Incomplete { reason })).await),
+                Err(reason) => drop(out.send(Chunk::End(ReadEnd::Incomplete { reason, passes: true })).await),
             },
         }
     }
@@ -160,6 +161,7 @@ pub async fn poll(world: &World, name: &str, mode: Mode) -> Result<Report, Error
     let _turn = world.polling.take(name).ok_or_else(|| Error::Busy(name.to_owned()))?;
     let known = Arc::new(reconcile::known_later(&world.db, name).await?);
     let before = before(world, name, &known).await?;
+    let cursor = before.cursor.clone();
     let (out, arriving) = mpsc::channel(BETWEEN);
     let (clock, compared) = (world.clock.clone(), Later { db: world.db.clone(), set: known.clone() });
     let reading = tokio::spawn(async move { reader.read(compared, before, &clock, out).await });
@@ -169,6 +171,7 @@ pub async fn poll(world: &World, name: &str, mode: Mode) -> Result<Report, Error
     reading.abort();
     let report = report?;
     if report.state == End::Done {
+        drift(world, name, cursor.as_deref(), &report).await?;
         let seconds = world.clock.now().0 as f64 / 1000.0;
         metrics::gauge!(telemetry::SYNC_LAST_GOOD, "source" => name.to_owned()).set(seconds);
     }
@@ -176,6 +179,21 @@ pub async fn poll(world: &World, name: &str, mode: Mode) -> Result<Report, Error
         world.deliver.notify_one();
     }
     Ok(report)
+}
+
+/// After reads of what changed a read of everything should find nothing; what it does find is shown.
+async fn drift(world: &World, name: &str, before: Option<&str>, report: &Report) -> Result<(), Error> {
+    let mut tx = world.db.write().await?;
+    let state = source_state::by_name(&mut tx, name).await?;
+    let after = state.and_then(|state| state.cursor);
+    if !ldap::was_whole(before, after.as_deref()) {
+        return Ok(());
+    }
+    let changes = report.changes_made();
+    source_state::drifted(&mut tx, name, Drift { changes, at: world.clock.now() }).await?;
+    tx.commit().await?;
+    metrics::gauge!(telemetry::SYNC_DRIFT, "source" => name.to_owned()).set(changes as f64);
+    Ok(())
 }
 
 /// Begins to poll every source whose time has come; a slow one holds up no other. What was missed while nobody ran is
@@ -187,7 +205,7 @@ pub async fn due(world: World) -> Result<(), Error> {
     for (name, source) in &config.sources {
         let Some(schedule) = &source.schedule else { continue };
         let state = states.iter().find(|state| state.source == *name);
-        if state.is_some_and(|state| state.paused) || !is_due(schedule, state.and_then(|state| state.last_at), now) {
+        if state.is_some_and(|state| state.paused) || !is_due(schedule, state, now) {
             continue;
         }
         let (world, name) = (world.clone(), name.clone());
@@ -202,7 +220,7 @@ pub async fn due(world: World) -> Result<(), Error> {
     Ok(())
 }
 
-fn tell(source: &str, result: &Result<Report, Error>) {
+pub(super) fn tell(source: &str, result: &Result<Report, Error>) {
     let state = match result {
         Ok(report) => report.state.to_string(),
         Err(Error::Busy(_)) => return,
@@ -217,22 +235,38 @@ fn tell(source: &str, result: &Result<Report, Error>) {
 }
 
 /// A source that was never polled is due at once.
-fn is_due(schedule: &crate::config::schedule::Schedule, last: Option<Millis>, now: Millis) -> bool {
-    last.is_none_or(|last| schedule.after(last).is_some_and(|next| next <= now))
+fn is_due(schedule: &crate::config::schedule::Schedule, state: Option<&SourceState>, now: Millis) -> bool {
+    let (last, retry) = state.map_or((None, None), |state| (state.last_at, state.retry_at()));
+    schedule.next(last, retry, now).is_some_and(|next| next <= now)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::source_state::Status;
 
     #[test]
     fn a3_missed_times_are_caught_up_once() {
         let hourly = "0 * * * *".parse().unwrap();
         let at = |text: &str| Millis::parse(text).unwrap();
         let now = at("2026-11-21T22:30:00Z");
+        let read = |last: &str| SourceState { last_at: Some(at(last)), ..SourceState::default() };
         assert!(is_due(&hourly, None, now));
-        assert!(is_due(&hourly, Some(at("2026-11-19T03:00:01Z")), now));
-        assert!(!is_due(&hourly, Some(at("2026-11-21T22:00:00Z")), now));
-        assert!(is_due(&hourly, Some(at("2026-11-21T21:59:59Z")), now));
+        assert!(is_due(&hourly, Some(&read("2026-11-19T03:00:01Z")), now));
+        assert!(!is_due(&hourly, Some(&read("2026-11-21T22:00:00Z")), now));
+        assert!(is_due(&hourly, Some(&read("2026-11-21T21:59:59Z")), now));
+        // A failure that may be over is tried again before that, and each time later.
+        let failed = |failures: u32, passes: bool, last: &str| {
+            let mut state = SourceState { last_state: Some("failed".to_owned()), ..read(last) };
+            state.tell(&Status { failures, passes, ..Status::default() });
+            state
+        };
+        assert!(is_due(&hourly, Some(&failed(1, true, "2026-11-21T22:29:30Z")), now));
+        assert!(!is_due(&hourly, Some(&failed(2, true, "2026-11-21T22:29:30Z")), now));
+        assert!(is_due(&hourly, Some(&failed(40, true, "2026-11-21T22:15:00Z")), now));
+        assert!(
+            !is_due(&hourly, Some(&failed(1, false, "2026-11-21T22:20:00Z")), now),
+            "a wrong password is not tried on"
+        );
     }
 }

@@ -69,7 +69,7 @@ fn present(records: Vec<Record>) -> BTreeMap<String, Desired> {
 
 fn reason(end: &End) -> &str {
     match end {
-        End::Incomplete { reason } => reason,
+        End::Incomplete { reason, .. } => reason,
         complete @ End::Complete { .. } => panic!("{complete:?}"),
     }
 }

@@ -146,7 +146,7 @@ impl Intake {
     where
         S: futures_util::Stream<Item = Result<bytes::Bytes, E>> + Unpin,
     {
-        let incomplete = |reason: &str| End::Incomplete { reason: reason.to_owned() };
+        let incomplete = |reason: &str| End::Incomplete { reason: reason.to_owned(), passes: false };
         let mut ended = false;
         loop {
             let (number, line) = match lines.next().await {

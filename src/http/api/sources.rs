@@ -61,9 +61,9 @@ pub fn standing(config: &Config, states: &[SourceState], now: Millis) -> Vec<Val
     let one = |(name, source): (&String, &crate::config::Source)| {
         let none = SourceState::default();
         let state = states.iter().find(|state| state.source == *name).unwrap_or(&none);
-        let status: Value = serde_json::from_str(&state.status).unwrap_or_default();
+        let status = state.status();
         let next = source.schedule.as_ref().filter(|_| !state.paused);
-        let next = next.and_then(|schedule| state.last_at.map_or(Some(now), |last| schedule.after(last)));
+        let next = next.and_then(|schedule| schedule.next(state.last_at, state.retry_at(), now));
         json!({
             "source": name,
             "kind": source.policy.kind,
@@ -73,8 +73,10 @@ pub fn standing(config: &Config, states: &[SourceState], now: Millis) -> Vec<Val
             "last_good_at": state.last_good_at,
             "age_seconds": state.last_good_at.map(|good| (now.0 - good.0) / 1000),
             "next_at": next,
-            "counts": status["counts"],
-            "message": status["message"],
+            "counts": status.counts,
+            "message": status.message,
+            "failures": status.failures,
+            "drift": status.drift,
         })
     };
     config.sources.iter().map(one).collect()

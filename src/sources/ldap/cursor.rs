@@ -55,6 +55,15 @@ impl Cursor {
     }
 }
 
+/// Whether between these two everything was read, after reads of what changed.
+pub fn was_whole(before: Option<&str>, after: Option<&str>) -> bool {
+    let read = |text: Option<&str>| serde_json::from_str::<Cursor>(text?).ok();
+    match (read(before), read(after)) {
+        (Some(before), Some(after)) => before.fingerprint == after.fingerprint && before.whole_at < after.whole_at,
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -54,6 +54,11 @@ pub(super) enum Error {
 }
 
 impl Error {
+    /// Whether it may be over soon. Credentials that are refused lock the account, the more often they are tried.
+    pub(super) fn passes(&self) -> bool {
+        !matches!(self, Error::Refused { .. } | Error::Ca(_) | Error::Mode(_))
+    }
+
     /// With `***` wherever the server says this secret.
     pub(super) fn without(mut self, secret: Option<&str>) -> Error {
         let said = match &mut self {

@@ -9,6 +9,7 @@ mod dirsync;
 mod disabled;
 mod entry;
 mod fault;
+mod listen;
 mod modes;
 mod preset;
 mod probe;
@@ -35,8 +36,10 @@ use crate::model::desired::{Chunk, Desired, End, Known, Nothing, Record};
 use crate::model::kind::{Kind, Realm};
 use crate::model::time::Millis;
 use ber::Garbage;
+pub use cursor::was_whole;
 use entry::Entry;
 use fault::Error;
+pub use listen::{Heard, listen};
 pub use probe::{Looked, Probe};
 use session::{First, Query, Session};
 
@@ -316,7 +319,7 @@ pub struct Before {
 pub async fn read(reader: &Reader, known: &dyn Knowing, before: Before, clock: &Clock, out: mpsc::Sender<Chunk>) {
     let end = match read::all(reader, known, &before, clock, &out).await {
         Ok(end) => end,
-        Err(error) => End::Incomplete { reason: reader.told(error) },
+        Err(error) => End::Incomplete { passes: error.passes(), reason: reader.told(error) },
     };
     // Whoever does not listen has drawn his conclusion: no end = incomplete.
     let _ = out.send(Chunk::End(end)).await;

@@ -3,7 +3,7 @@
 //! Start at `Session::open`, then `page`.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -221,6 +221,16 @@ impl Session {
     }
 
     /// Says goodbye; a server that does not care is not waited for.
+    /// From now on an answer may take so long.
+    pub(super) fn wait_for(&mut self, longest: Duration) {
+        self.wire.limits = Limits { answer: longest, until: Instant::now() + longest };
+    }
+
+    /// Asks for no more answers to the last request (RFC 4511 §4.11).
+    pub(super) async fn abandon(&mut self) {
+        let _ = self.wire.abandon().await;
+    }
+
     pub(super) async fn close(mut self) {
         let _ = self.wire.send(&ber::element(op::UNBIND, &[]), &[]).await;
         self.wire.shutdown().await;

@@ -89,6 +89,12 @@ impl Wire {
         Ok(())
     }
 
+    /// The last request is answered no more.
+    pub(super) async fn abandon(&mut self) -> Result<(), Error> {
+        let id = ber::integer(0x50, self.last_id);
+        self.send(&id, &[]).await
+    }
+
     /// The next answer to the last request.
     pub(super) async fn answer(&mut self) -> Result<Answer, Error> {
         let (before, length) = loop {

@@ -201,7 +201,7 @@ impl Told {
     /// Why the read was not complete.
     pub fn reason(&self) -> &str {
         match &self.end {
-            Some(End::Incomplete { reason }) => reason,
+            Some(End::Incomplete { reason, .. }) => reason,
             other => panic!("{other:?}"),
         }
     }

@@ -103,3 +103,42 @@ async fn a5_one_entry_is_shown_on_its_way_through_the_mapping() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a3_a_live_directory_is_read_when_it_tells_of_a_change() {
+    both(|which| async move {
+        let mut directory = Directory::syncing(&ldif(20, 2, 5)).await;
+        let config = format!(
+            "[sources.hq]\nkind = 'ldap'\nrealm = 'agent'\nschedule = '0 0 1 Jan *'\nlive = true\n{}",
+            section(&directory.url(), "")
+        );
+        let daemon = Daemon::builder(which).config(&config).start().await;
+        until(&daemon, |source| source["state"] == "done").await;
+        let title = async |wanted: &str| {
+            let api = daemon.http.with_token(daemon.token(&["--scope", "api"]));
+            let start = Instant::now();
+            loop {
+                let page = api.get("/api/v1/users?limit=250").await.expect(200);
+                let mut users = page["items"].as_array().unwrap().iter();
+                let user = users.find(|user| user["attributes"]["userName"] == "p000001").unwrap();
+                if user["attributes"]["title"] == wanted {
+                    return;
+                }
+                assert!(start.elapsed() < Duration::from_mins(1), "{user}\n{}", daemon.log());
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        for wanted in ["Owner", "Director"] {
+            directory.replace(&person(1), "title", &[wanted]).await;
+            title(wanted).await;
+        }
+        // A server that went away is listened to again.
+        directory.process().stop();
+        directory.restart().await;
+        directory.replace(&person(1), "title", &["Founder"]).await;
+        title("Founder").await;
+        let runs: Value = serde_json::from_str(&daemon.cli(&["runs", "--json"]).stdout).unwrap();
+        assert_eq!(runs["runs"].as_array().unwrap().len(), 4, "one a change: {runs}");
+    })
+    .await;
+}
