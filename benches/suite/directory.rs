@@ -1,5 +1,5 @@
-//! P1 first sync, P2 nothing changed, P3 a little changed, P4 memory: the daemon reads a real slapd, against ldap3 reading
-//! the same entries and throwing them away in the same minute.
+//! P1 first sync, P2 nothing changed, P3 a little changed, P4 memory: the daemon reads a real slapd, on either database, against
+//! ldap3 and ldapsearch reading the same entries and throwing them away in the same minute.
 
 use std::time::Instant;
 
@@ -19,32 +19,56 @@ pub async fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
 }
 
 async fn one(size: u64, options: &Options, report: &mut Report) -> anyhow::Result<()> {
-    let directory = Directory::syncing(&ldif(size)).await;
+    // The log must hold what changes, or the server tells of everybody.
+    let overlay = format!(
+        "index entryUUID,entryCSN,modifyTimestamp eq\noverlay syncprov\nsyncprov-sessionlog {}\n",
+        size.max(1000)
+    );
+    let directory = Directory::start_as(&ldif(size), &overlay).await;
     // The first pass warms the server's cache for everybody.
     calibrate::drain(&directory.url(), BASE, FILTER).await?;
     let (entries, drain) = calibrate::drain(&directory.url(), BASE, FILTER).await?;
     anyhow::ensure!(entries == size, "the directory holds {entries} people, not {size}");
     let drain = drain.as_secs_f64();
+    let tool = ldapsearch(&directory)?;
+    let what = "ldapsearch, pages of 1000".to_owned();
+    let ratio = Some((drain / tool, "drain rate"));
+    report.add(Figure { row: "P1", what, size, value: tool, unit: "s", ratio, target: Target::None });
+    for (which, name) in [(Which::Sqlite, ""), (Which::Postgres, ", PostgreSQL")] {
+        on(which, name, size, drain, &directory, options, report).await?;
+    }
+    Ok(())
+}
+
+async fn on(
+    which: Which,
+    name: &str,
+    size: u64,
+    drain: f64,
+    directory: &Directory,
+    options: &Options,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     let ratio = |time: f64| Some((drain / time, "drain rate"));
 
-    let mut whole = Reading::start(&directory, "paged", options).await;
+    let mut whole = Reading::start(directory, "paged", which, options).await;
     let first = whole.sync()?;
     let again = whole.sync()?;
-    let mut wise = Reading::start(&directory, "syncrepl", options).await;
+    let mut wise = Reading::start(directory, "syncrepl", which, options).await;
     wise.sync()?;
     let nothing = wise.sync()?;
-    change(&directory, size).await?;
+    change(directory, size, u64::from(which != Which::Sqlite)).await?;
     let (little, little_whole) = (wise.sync()?, whole.sync()?);
 
     if options.wants("P1") {
         let value = size as f64 / first;
         let target = Target::AtLeast(0.4 * size as f64 / drain);
-        let what = "first LDAP sync".to_owned();
+        let what = format!("first LDAP sync{name}");
         report.add(Figure { row: "P1", what, size, value, unit: "entries/s", ratio: ratio(first), target });
     }
     let seconds = |row, what: &str, value, target| Figure {
         row,
-        what: what.to_owned(),
+        what: format!("{what}{name}"),
         size,
         value,
         unit: "s",
@@ -64,7 +88,7 @@ async fn one(size: u64, options: &Options, report: &mut Report) -> anyhow::Resul
         let limit = if size <= 100_000 { 64.0 } else { 160.0 };
         for (what, reading) in [("page by page", &mut whole), ("with a cookie", &mut wise)] {
             let value = kernel::peak(reading.daemon.process().pid())? as f64 / (1 << 20) as f64;
-            let what = format!("memory of P1 to P3, {what}, peak");
+            let what = format!("memory of P1 to P3, {what}, peak{name}");
             report.add(Figure { row: "P4", what, size, value, unit: "MB", ratio: None, target: Target::AtMost(limit) });
         }
     }
@@ -77,13 +101,13 @@ struct Reading {
 }
 
 impl Reading {
-    async fn start(directory: &Directory, mode: &str, options: &Options) -> Reading {
+    async fn start(directory: &Directory, mode: &str, which: Which, options: &Options) -> Reading {
         let config = format!(
             "[sources.hq]\nkind = \"ldap\"\nrealm = \"agent\"\nurl = \"{}\"\ninsecure = true\nbase = \"{BASE}\"\n\
              bind_dn = \"{ADMIN}\"\npassword = \"{PASSWORD}\"\nmode = \"{mode}\"\n",
             directory.url()
         );
-        let builder = Daemon::builder(Which::Sqlite).config(&config).wrapper(&options.server_wrapper());
+        let builder = Daemon::builder(which).config(&config).wrapper(&options.server_wrapper());
         Reading { daemon: builder.start().await }
     }
 
@@ -96,10 +120,22 @@ impl Reading {
     }
 }
 
-/// One in a hundred gets another title, another one in a hundred goes.
-async fn change(directory: &Directory, size: u64) -> anyhow::Result<()> {
+/// Seconds of the command of the directory's own project.
+fn ldapsearch(directory: &Directory) -> anyhow::Result<f64> {
+    let start = Instant::now();
+    let done = std::process::Command::new("ldapsearch")
+        .args(["-x", "-LLL", "-H", &directory.url(), "-D", ADMIN, "-w", PASSWORD, "-b", BASE, "-E", "pr=1000/noprompt"])
+        .arg(FILTER)
+        .stdout(std::process::Stdio::null())
+        .status()?;
+    anyhow::ensure!(done.success(), "ldapsearch: {done}");
+    Ok(start.elapsed().as_secs_f64())
+}
+
+/// One in a hundred gets another title, another one in a hundred goes; `round`: others than in the round before.
+async fn change(directory: &Directory, size: u64, round: u64) -> anyhow::Result<()> {
     let mut admin = directory.admin().await;
-    for number in (0..size).step_by(100) {
+    for number in (round..size.saturating_sub(50)).step_by(100) {
         let title = ldap3::Mod::Replace("title".to_owned(), ["Changed".to_owned()].into());
         admin.modify(&generator::dn(number, BASE), vec![title]).await?.success()?;
         admin.delete(&generator::dn(number + 50, BASE)).await?.success()?;

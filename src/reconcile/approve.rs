@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::report::{End, Report, Tally};
+use super::report::{Report, Tally};
 use super::spool::{MAY_LOSE, Spool, Stage};
 use super::turn::{Turn, begin};
 use super::{Context, Error, carry, ledger};
@@ -62,17 +62,7 @@ async fn carry_out(db: &Db, cx: &Context, source: &SourcePolicy, run: &Run) -> R
         store::source_state::put(&mut tx, &state).await?;
     }
     tx.commit().await?;
-    Ok(Report {
-        source: source.name.clone(),
-        state: End::Done,
-        run: Some(id),
-        counts: tally.counts,
-        changes: Vec::new(),
-        refused: tally.refused,
-        digest,
-        stops: Vec::new(),
-        message: None,
-    })
+    Ok(Report::done(&source.name, Some(id), digest, tally))
 }
 
 fn waits(run: &Run) -> Result<(), Error> {

@@ -71,17 +71,7 @@ pub async fn done(
     store::source_state::put(&mut tx, &state).await?;
     quarantine(&mut tx, source, run, now, &tally.refused, present).await?;
     tx.commit().await?;
-    Ok(Report {
-        source: source.name.clone(),
-        state: End::Done,
-        run: changed.then_some(run),
-        counts: tally.counts,
-        changes: Vec::new(),
-        refused: tally.refused,
-        digest,
-        stops: Vec::new(),
-        message: how,
-    })
+    Ok(Report { message: how, ..Report::done(&source.name, changed.then_some(run), digest, tally) })
 }
 
 /// A read that was not complete. The same fault again and again makes one row, not one per poll.

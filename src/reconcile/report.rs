@@ -48,6 +48,21 @@ pub struct Report {
 }
 
 impl Report {
+    /// What a run came to that carried something out.
+    pub(super) fn done(source: &str, run: Option<RunId>, digest: String, tally: Tally) -> Report {
+        Report {
+            source: source.to_owned(),
+            state: End::Done,
+            run,
+            counts: tally.counts,
+            changes: Vec::new(),
+            refused: tally.refused,
+            digest,
+            stops: Vec::new(),
+            message: None,
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.changes_made() == 0
     }

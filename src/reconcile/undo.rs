@@ -252,17 +252,7 @@ async fn carry_out(db: &Db, cx: &Context, source: &SourcePolicy, run: &Run) -> R
         store::run::put(&mut tx, &row).await?;
         tx.commit().await?;
     }
-    let report = Report {
-        source: source.name.clone(),
-        state: End::Done,
-        run: changed.then_some(id),
-        counts: tally.counts,
-        changes: Vec::new(),
-        refused: tally.refused,
-        digest,
-        stops: Vec::new(),
-        message: None,
-    };
+    let report = Report::done(&source.name, changed.then_some(id), digest, tally);
     Ok(Undone { report, undone: run.id, paused, since, changed_since, stays })
 }
 
