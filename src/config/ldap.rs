@@ -3,6 +3,7 @@
 //! empty password (servers take that as an anonymous bind). The mappings are compiled by the reader, not here.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -64,8 +65,11 @@ words! {
 /// A checked source of kind `ldap`.
 #[derive(Debug, Clone)]
 pub struct Ldap {
-    /// In the order in which they are tried. `ldap` or `ldaps`, with a host.
+    /// In the order in which they are tried. `ldap` or `ldaps`, with a host; with `SRV`, a domain whose servers the DNS
+    /// names.
     pub urls: Vec<Url>,
+    /// Who is asked for them; `None` = as the system does.
+    pub dns: Option<SocketAddr>,
     pub starttls: bool,
     /// PEM; `None` = the system's certificates.
     pub ca_file: Option<PathBuf>,
@@ -129,6 +133,9 @@ pub fn host(url: &Url) -> &str {
     url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
 }
 
+/// What a scheme ends in whose host is a domain (RFC 2782).
+pub const SRV: &str = "+srv";
+
 /// Reads the keys that are special to this kind.
 pub fn read(section: &Section<'_>) -> Ldap {
     let urls = urls(section);
@@ -137,10 +144,10 @@ pub fn read(section: &Section<'_>) -> Ldap {
     let tls_names = tls_names(section, &urls);
     let bind = bind(section);
     for url in &urls {
-        if starttls && url.scheme() == "ldaps" {
+        if starttls && url.scheme().starts_with("ldaps") {
             section.fault("starttls", Some(url.as_str()), "is for ldap:// only; ldaps:// is encrypted from the start");
         }
-        if bind.is_some() && url.scheme() == "ldap" && !starttls && !insecure {
+        if bind.is_some() && !url.scheme().starts_with("ldaps") && !starttls && !insecure {
             let allowed =
                 "would carry the password in clear: use ldaps:// or starttls = true (or allow it with insecure = true)";
             section.fault("url", Some(url.as_str()), allowed);
@@ -160,6 +167,9 @@ pub fn read(section: &Section<'_>) -> Ldap {
     }
     Ldap {
         urls,
+        dns: section.parsed("dns", |text| {
+            text.parse::<SocketAddr>().map_err(|_| "must be an address with a port like 10.0.0.1:53".to_owned())
+        }),
         starttls,
         ca_file: section.path_of("ca_file"),
         tls_names,
@@ -204,16 +214,23 @@ fn urls(section: &Section<'_>) -> Vec<Url> {
 
 /// A server and nothing else: whoever writes more expects something of it.
 fn parse(text: &str) -> Result<Url, &'static str> {
-    let url = text.parse::<Url>().ok().filter(|url| matches!(url.scheme(), "ldap" | "ldaps"));
+    let url = text.parse::<Url>().ok().filter(|url| matches!(plain_scheme(url), "ldap" | "ldaps"));
     let url = url.filter(|url| url.host_str().is_some_and(|host| !host.is_empty()));
-    let url = url.ok_or("must be like ldap://host:389 or ldaps://host:636")?;
+    let url = url.ok_or("must be like ldap://host:389, ldaps://host:636 or ldaps+srv://example.com")?;
     if !url.username().is_empty() || url.password().is_some() || text.contains('@') {
         return Err("must not name a user: bind_dn and password_file say who binds");
     }
     if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
         return Err("ends after the host and its port: base, users and groups say what is searched");
     }
+    if url.scheme().ends_with(SRV) && (url.port().is_some() || host(&url).parse::<IpAddr>().is_ok()) {
+        return Err("names a domain: hosts and ports are the DNS's to say");
+    }
     Ok(url)
+}
+
+fn plain_scheme(url: &Url) -> &str {
+    url.scheme().strip_suffix(SRV).unwrap_or(url.scheme())
 }
 
 fn without_user(text: &str) -> String {
@@ -225,7 +242,7 @@ fn without_user(text: &str) -> String {
 fn tls_names(section: &Section<'_>, urls: &[Url]) -> BTreeMap<String, String> {
     let checked = |(of, name): (String, Value)| {
         let name = name.as_str().filter(|name| ServerName::try_from(*name).is_ok());
-        let fits = urls.iter().any(|url| host(url) == of);
+        let fits = urls.iter().any(|url| host(url) == of || url.scheme().ends_with(SRV));
         if name.is_none() || !fits {
             let allowed = "must be hosts of the urls, each with the name that its certificate bears";
             section.fault("tls_names", Some(&of), allowed);
@@ -328,13 +345,16 @@ mod tests {
             ("ldap://d/dc=x??sub", "ends after the host"),
             ("ldap://d/dc=x", "ends after the host"),
             ("ldap://d/?x", "ends after the host"),
+            ("ldaps+srv://d:636", "names a domain"),
+            ("ldap+srv://10.0.0.1", "names a domain"),
+            ("http+srv://d", "must be like"),
         ] {
             for key in [format!("url = '{url}'"), format!("urls = ['{url}']")] {
                 let told = check(&format!("{key}\nbase = 'dc=x'"), read).unwrap_err().to_string();
                 assert!(told.contains(part) && !told.contains("hunter22"), "{url}: {told}");
             }
         }
-        for fine in ["ldap://d", "ldaps://d/", "ldap://[::1]:389", "ldap://10.0.0.1:3890/"] {
+        for fine in ["ldap://d", "ldaps://d/", "ldap://[::1]:389", "ldap://10.0.0.1:3890/", "ldaps+srv://example.com"] {
             assert!(check(&format!("url = '{fine}'\nbase = 'dc=x'"), read).is_ok(), "{fine}");
         }
         let both = check("url = 'ldap://a'\nurls = ['ldap://b']\nbase = 'dc=x'", read).unwrap_err();

@@ -205,7 +205,8 @@ pub async fn by_aliases(
 
 /// Whatever of this source points at the entity goes through the mapping again when it is read next.
 pub async fn forget_digests(tx: &mut Tx, source: &str, pointed_at: EntityId) -> Result<(), Error> {
-    const SQL: &str = "UPDATE assertion SET digest = NULL WHERE source = $1 AND digest IS NOT NULL \
+    // By the index of the things: few point at one, and a source may have a million.
+    const SQL: &str = "UPDATE assertion SET digest = NULL WHERE source || '' = $1 AND digest IS NOT NULL \
                        AND entity_id IN (SELECT from_id FROM edge WHERE source = $1 AND to_id = $2)";
     tx.execute(SQL, values![source, pointed_at]).await.map(drop)
 }

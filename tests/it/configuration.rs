@@ -137,7 +137,7 @@ const TOLD: &str = r#"musterd: the configuration has 47 faults
   sources.hq.match = number: is a rule for companies, contacts, tickets, devices and sessions; this source brings user, group (FOLDER/m.toml)
   sources.idp.kind = skim: `skim` is not one of scim, ldap, crm, push, operator (FOLDER/m.toml)
   sources.idp.priority = high: must be a whole number from 0 to 1000000 (FOLDER/m.toml)
-  sources.idp.shoe_size: is unknown (did you mean page_size?). Allowed here: absence, base, bind_dn, ca_file, company, connector, connector_file, deadline, full_every, groups, guard, insecure, invite, kind, live, map, match, max_entries, mode, page_size, preset, priority, protected, realm, referrals, schedule, scim, secret, secret_file, starttls, sweep_every, tables, timeout, tls_names, union, url, urls, username, users, variables, zone (FOLDER/m.toml)
+  sources.idp.shoe_size: is unknown (did you mean page_size?). Allowed here: absence, base, bind_dn, ca_file, company, connector, connector_file, deadline, dns, full_every, groups, guard, insecure, invite, kind, live, map, match, max_entries, mode, page_size, preset, priority, protected, realm, referrals, schedule, scim, secret, secret_file, starttls, sweep_every, tables, timeout, tls_names, union, url, urls, username, users, variables, zone (FOLDER/m.toml)
   sources.rt.connector = rt9: must be one of rt5; for a file of your own give connector_file (FOLDER/m.toml)
   mail.pasword: is unknown (did you mean password?). Allowed here: ca_file, from, host, insecure, language, password, password_file, port, product, security, timeout, username (FOLDER/m.toml)
   server.listn: is unknown (did you mean listen?). Allowed here: control, drain, limits, listen, metrics_listen, public_url, tls (FOLDER/m.toml)

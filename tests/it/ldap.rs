@@ -9,6 +9,7 @@ mod half;
 mod kills;
 mod modes;
 mod schedule;
+mod srv;
 mod sync;
 mod undo;
 mod words;

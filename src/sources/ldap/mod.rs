@@ -16,6 +16,7 @@ mod probe;
 mod read;
 mod root;
 mod session;
+mod srv;
 mod sync;
 mod walk;
 mod wire;

@@ -13,6 +13,7 @@ use super::ber::{self, ENUMERATED, Garbage, INTEGER, OCTETS, Reader, SEQUENCE};
 use super::entry::Entry;
 pub(super) use super::fault::{Error, Outcome, outcome, succeeded};
 use super::fault::{INVALID_CREDENTIALS, NO_SUCH_OBJECT};
+use super::srv;
 use super::wire::{Answer, Limits, Wire};
 use crate::config::ldap::{Bind, Ldap, Referrals, Scope};
 
@@ -76,11 +77,21 @@ impl Session {
         let limits = Limits { answer: settings.timeout, until: Instant::now() + settings.deadline };
         let secret = settings.bind.as_ref().map(|bind| bind.password.expose_secret());
         let mut reasons = Vec::new();
-        for url in &settings.urls {
-            match dial(settings, url, tls.clone(), limits).await.map_err(|error| error.without(secret)) {
-                Ok(session) => return Ok(session),
-                Err(refused @ Error::Refused { .. }) => return Err(refused),
-                Err(error) => reasons.push(format!("{url}: {error}")),
+        for named in &settings.urls {
+            let servers = match srv::servers(named, settings.dns, limits).await {
+                Ok(servers) => servers,
+                Err(reason) => {
+                    reasons.push(format!("{named}: {}", crate::model::plain::plain(&reason)));
+                    continue;
+                }
+            };
+            for server in &servers {
+                let url = &server.url;
+                match dial(settings, server, tls.clone(), limits).await.map_err(|error| error.without(secret)) {
+                    Ok(session) => return Ok(session),
+                    Err(refused @ Error::Refused { .. }) => return Err(refused),
+                    Err(error) => reasons.push(format!("{url}: {error}")),
+                }
             }
         }
         Err(Error::NoServer(reasons.join("; ")))
@@ -252,11 +263,11 @@ const PRESENT: [u8; 13] = *b"\x87\x0bobjectClass";
 
 async fn dial(
     settings: &Ldap,
-    url: &url::Url,
+    srv::Server { url, at }: &srv::Server,
     tls: Arc<rustls::ClientConfig>,
     limits: Limits,
 ) -> Result<Session, Error> {
-    let mut wire = Wire::connect(url, limits).await?;
+    let mut wire = Wire::connect(url, at, limits).await?;
     if url.scheme() == "ldaps" {
         wire = wire.encrypt(settings.tls_name(url), tls).await?;
     } else if settings.starttls {
@@ -357,7 +368,7 @@ fn tls(settings: &Ldap) -> Result<rustls::ClientConfig, Error> {
         if roots.is_empty() {
             return Err(wrong(&"it holds no certificate"));
         }
-    } else if settings.starttls || settings.urls.iter().any(|url| url.scheme() == "ldaps") {
+    } else if settings.starttls || settings.urls.iter().any(|url| url.scheme().starts_with("ldaps")) {
         // One unreadable certificate of the system must not take away the others.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     }

@@ -3,6 +3,7 @@
 //! its paging reports "success" after a cut). Every wait has an end, and a message that is too long is not waited for.
 //! Start at `Wire::connect`; `session` gives the messages their meaning.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -60,9 +61,13 @@ pub(super) struct Answer {
 }
 
 impl Wire {
-    pub(super) async fn connect(url: &url::Url, limits: Limits) -> Result<Wire, Error> {
+    /// `at`: its addresses, where they are known.
+    pub(super) async fn connect(url: &url::Url, at: &[SocketAddr], limits: Limits) -> Result<Wire, Error> {
         let port = url.port().unwrap_or(if url.scheme() == "ldaps" { 636 } else { 389 });
-        let stream = limits.wait(TcpStream::connect((host(url), port))).await??;
+        let stream = match at {
+            [] => limits.wait(TcpStream::connect((host(url), port))).await??,
+            at => limits.wait(TcpStream::connect(at)).await??,
+        };
         stream.set_nodelay(true)?;
         Ok(Wire { stream: Box::new(stream), buffer: BytesMut::new(), last_id: 0, limits })
     }
