@@ -56,7 +56,8 @@ async fn set_paused(app: App, caller: Caller, name: String, paused: bool) -> Res
     Ok(Json(json!({"source": name, "paused": paused})))
 }
 
-/// Every configured source, by name. Times are instants; `age_seconds` is that of what is known of a polled one.
+/// Every configured source, by name, then those that were read once and are configured no more: whom they brought stays as it
+/// is until somebody sees to it. Times are instants; `age_seconds` is that of what is known of a polled one.
 pub fn standing(config: &Config, states: &[SourceState], now: Millis) -> Vec<Value> {
     let one = |(name, source): (&String, &crate::config::Source)| {
         let none = SourceState::default();
@@ -79,5 +80,15 @@ pub fn standing(config: &Config, states: &[SourceState], now: Millis) -> Vec<Val
             "drift": status.drift,
         })
     };
-    config.sources.iter().map(one).collect()
+    let left = states.iter().filter(|state| config.source(&state.source).is_none() && state.last_good_at.is_some());
+    let left = left.map(|state| {
+        json!({
+            "source": state.source,
+            "state": "not configured",
+            "last_at": state.last_at,
+            "last_good_at": state.last_good_at,
+            "message": "whom it brought stays as it is: nobody reads it any more",
+        })
+    });
+    config.sources.iter().map(one).chain(left).collect()
 }

@@ -70,6 +70,27 @@ async fn a3_a_source_is_shown_paused_read_by_hand_and_taken_up_again() {
 }
 
 #[tokio::test]
+async fn a3_a_source_that_left_the_configuration_is_not_forgotten() {
+    both(|which| async move {
+        let directory = Directory::start(&ldif(5, 1, 2)).await;
+        let of = |name: &str| {
+            let keys = section(&directory.url(), "");
+            format!("[sources.{name}]\nkind = 'ldap'\nrealm = 'agent'\nmatch = ['login']\n{keys}\n")
+        };
+        let mut daemon = Daemon::builder(which).config(&of("hq")).start().await;
+        assert_eq!(daemon.cli(&["sync", "hq"]).code, 0);
+        let config = std::fs::read_to_string(daemon.config_file()).unwrap();
+        std::fs::write(daemon.config_file(), config.replace("[sources.hq]", "[sources.branch]")).unwrap();
+        daemon.process().stop();
+        daemon.restart().await;
+        let told = source(&daemon);
+        assert_eq!(told["state"], "not configured", "{told}");
+        assert!(daemon.cli(&["sources"]).stdout.contains("nobody reads it any more"));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a5_one_entry_is_shown_on_its_way_through_the_mapping() {
     both(|which| async move {
         let directory = Directory::start(&ldif(5, 1, 2)).await;
