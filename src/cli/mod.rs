@@ -87,7 +87,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Take back what a run did, and pause its source. What was changed since stays as it is and is told (exit code 4).
+    /// Take back what a run did, and pause its source if it is one that is read. What was changed since stays as it is and is told (exit code 4).
     Undo {
         run: String,
         /// Show what would be taken back and write nothing; exit code 2 when there is something.

@@ -26,7 +26,7 @@ pub async fn told(session: &mut impl Session, now: Millis, mut runs: Vec<Run>) -
 pub async fn end_interrupted(db: &Db, now: Millis) -> Result<usize, Error> {
     let mut tx = db.write().await?;
     let mut left = store::run::running(&mut tx).await?;
-    left.retain(|run| matches!(run.kind, RunKind::Poll | RunKind::Push) && !is_shared(run));
+    left.retain(|run| matches!(run.kind, RunKind::Poll | RunKind::Push | RunKind::Undo) && !is_shared(run));
     for run in &mut left {
         run.state = RunState::Failed;
         run.ended = Some(now);
@@ -97,11 +97,11 @@ mod tests {
             world.one("idp", user(&key, "eva")).await;
             let at = world.cx.clock.now();
             let mut tx = world.db.write().await.unwrap();
-            for (source, kind) in [("ldap", RunKind::Poll), ("hr", RunKind::Push)] {
+            for (source, kind) in [("ldap", RunKind::Poll), ("hr", RunKind::Push), ("ldap", RunKind::Undo)] {
                 assert!(store::run::open(&mut tx, world.cx.clock.run_id(), source, kind, at).await.unwrap());
             }
             tx.commit().await.unwrap();
-            assert_eq!(end_interrupted(&world.db, at).await.unwrap(), 2);
+            assert_eq!(end_interrupted(&world.db, at).await.unwrap(), 3);
             let left = store::run::running(&mut world.db.read().await.unwrap()).await.unwrap();
             assert_eq!(left.iter().map(|run| run.source.as_str()).collect::<Vec<_>>(), ["idp"]);
             assert_eq!(end_interrupted(&world.db, at).await.unwrap(), 0);

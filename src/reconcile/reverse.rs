@@ -16,6 +16,7 @@ use crate::model::document::{self, Document};
 use crate::model::entity::State;
 use crate::model::id::{EntityId, RunId};
 use crate::model::kind::{Kind, Rel};
+use crate::model::source::SourceKind;
 use crate::model::time::Millis;
 use crate::store::edge::Edge;
 
@@ -89,7 +90,10 @@ struct Steps {
     died: bool,
     leaves: BTreeMap<Vec<String>, Step>,
     links: BTreeMap<(Rel, String), Step>,
-    holder: Option<Step>,
+    /// Keys of the source: whether it held the thing by them before the run, and after.
+    holders: BTreeMap<String, (bool, bool)>,
+    /// It was a tombstone before the run.
+    was_dead: bool,
     external: Option<Step>,
     blocked: Option<Step>,
     key: String,
@@ -99,61 +103,78 @@ struct Steps {
 pub(super) fn reverse(source: &str, entries: &[Entry], thing: &Thing, edges: &[Edge], policies: &Policies) -> Reversal {
     let steps = Steps::of(source, entries);
     let mut out = Reversal::default();
-    if let Some(step) = &steps.blocked {
+    if thing.is_tombstone() && !steps.died {
+        let (left, found) = (State::Live.to_string(), thing.now.state.to_string());
+        return out.left(&["$state"], Value::String(left), Value::String(found));
+    }
+    if let Some(step) = steps.blocked.as_ref().filter(|step| step.before != step.after) {
         if Value::Bool(thing.now.blocked) == step.after {
             out.blocked = step.before.as_bool().or(Some(false));
         } else {
             out = out.left(&["$blocked"], step.after.clone(), Value::Bool(thing.now.blocked));
         }
     }
-    if thing.is_tombstone() && !steps.died {
-        return out.left(
-            &["$state"],
-            Value::String(State::Live.to_string()),
-            Value::String(thing.now.state.to_string()),
-        );
-    }
     let own: Vec<&Hold> = thing.holds.iter().filter(|hold| hold.now.source == source).collect();
-    let key_in = |value: &Value| value.get(source).and_then(Value::as_str).map(str::to_owned);
-    let (had, has) = match &steps.holder {
-        Some(step) => (key_in(&step.before), key_in(&step.after)),
-        None => (None, None),
-    };
-    let live = |key: &str| own.iter().copied().find(|hold| hold.now.key == key && !hold.now.ended);
+    let lost = steps.holders.iter().find(|(_, (before, after))| *before && !*after).map(|(key, _)| key.clone());
+    let came: Vec<&String> =
+        steps.holders.iter().filter(|(_, (before, after))| !*before && *after).map(|(key, _)| key).collect();
+    // It came and went: nothing of it is left.
+    if steps.born && came.is_empty() {
+        return out;
+    }
     let kind = thing.now.kind;
-    match (&had, &has) {
-        // It came with the run, or under a new key.
-        (None, Some(key)) => {
-            let Some(hold) = live(key) else {
-                return out.left(&["$holder", source], Value::String(key.clone()), Value::Null);
-            };
-            let others = thing.holds.iter().any(|other| !other.now.ended && other.now.key != hold.now.key);
-            if steps.born && !others {
-                out.since.extend(steps.differences(&thing.now.doc));
-                if !out.since.is_empty() {
-                    return out;
-                }
+    let mut going = Vec::new();
+    for key in came {
+        let Some(hold) = own.iter().copied().find(|hold| hold.now.key == *key && !hold.now.ended) else {
+            out = out.left(&["$holder", source], Value::String(key.clone()), Value::Null);
+            continue;
+        };
+        if steps.born && !is_held_by_others(thing, hold, policies) {
+            let mut since = steps.differences(&thing.now.doc);
+            if thing.now.blocked && steps.blocked.is_none() {
+                since.push((vec!["$blocked".to_owned()], Value::Bool(false), Value::Bool(true)));
             }
-            out.older = (!steps.born).then(|| key.clone());
-            out.records.push(Record::Gone { kind, key: key.clone() });
-            out
+            if !since.is_empty() {
+                out.since.extend(since);
+                return out;
+            }
         }
-        _ => {
-            let key = had.clone().unwrap_or_else(|| steps.key.clone());
-            let Some(hold) = own.iter().copied().find(|hold| hold.now.key == key) else { return out };
-            let returns = had.is_some() || steps.died;
-            if hold.now.ended && !returns {
-                let key = Value::String(key);
-                return if steps.is_silent() { out } else { out.left(&["$holder", source], key, Value::Null) };
-            }
-            for other in own.iter().filter(|other| had.is_some() && !other.now.ended && other.now.key != key) {
-                out.older = Some(other.now.key.clone());
-                out.records.push(Record::Gone { kind, key: other.now.key.clone() });
-            }
+        if !steps.born && lost.is_none() {
+            // It stays, as it was before it came back.
             restate(&mut out, &steps, thing, hold, edges, policies);
-            out
+        }
+        going.push(key.clone());
+    }
+    if let Some(key) = lost {
+        if let Some(hold) = own.iter().copied().find(|hold| hold.now.key == key) {
+            restate(&mut out, &steps, thing, hold, edges, policies);
+        }
+    } else if going.is_empty() && steps.holders.is_empty() {
+        let Some(hold) = own.iter().copied().find(|hold| hold.now.key == steps.key) else { return out };
+        if !hold.now.ended || steps.died {
+            restate(&mut out, &steps, thing, hold, edges, policies);
+        } else if !steps.is_silent() {
+            out = out.left(&["$holder", source], Value::String(steps.key.clone()), Value::Null);
         }
     }
+    for key in going {
+        // What was deleted before it came is deleted again.
+        if !steps.born && !steps.was_dead {
+            out.older = Some(key.clone());
+        }
+        out.records.push(Record::Gone { kind, key });
+    }
+    out
+}
+
+/// Whether somebody else holds it; a word of the operator is no hold.
+fn is_held_by_others(thing: &Thing, hold: &Hold, policies: &Policies) -> bool {
+    let operator = |name: &str| policies.get(name).is_some_and(|policy| policy.kind == SourceKind::Operator);
+    thing.holds.iter().any(|other| {
+        !other.now.ended
+            && (&other.now.source, &other.now.key) != (&hold.now.source, &hold.now.key)
+            && !operator(&other.now.source)
+    })
 }
 
 /// The source says again what it said before the run.
@@ -254,10 +275,7 @@ impl Steps {
                 steps.enter(&path, before, after.clone());
             }
             steps.link(&change.before, &change.after);
-            if let Some(after) = change.after.get("$holder") {
-                let before = change.before.get("$holder").cloned().unwrap_or_default();
-                join(&mut steps.holder, before, after.clone());
-            }
+            steps.hold(source, &change.before, &change.after);
         }
         steps
     }
@@ -265,13 +283,33 @@ impl Steps {
     fn enter(&mut self, path: &[&str], before: Value, after: Value) {
         match path {
             ["$holder" | "$links", ..] | ["$active" | "$missing"] => {}
-            ["$state"] => self.died = after == State::Tombstone.as_str(),
+            ["$state"] => {
+                let dead = State::Tombstone.as_str();
+                self.was_dead |= before == dead && !self.died;
+                self.died = after == dead;
+            }
             ["$blocked"] => join(&mut self.blocked, before, after),
             ["externalId"] => join(&mut self.external, before, after),
             path => {
                 let path: Vec<String> = path.iter().map(|part| (*part).to_owned()).collect();
                 self.leaves.entry(path).and_modify(|step| step.after = after.clone()).or_insert(Step { before, after });
             }
+        }
+    }
+
+    fn hold(&mut self, source: &str, before: &Document, after: &Document) {
+        let key = |document: &Document| {
+            document.get("$holder").and_then(|holder| holder.get(source)).and_then(Value::as_str).map(str::to_owned)
+        };
+        if !after.contains_key("$holder") {
+            return;
+        }
+        let (had, has) = (key(before), key(after));
+        if let Some(key) = had.filter(|had| has.as_ref() != Some(had)) {
+            self.holders.entry(key).or_insert((true, true)).1 = false;
+        }
+        if let Some(key) = has {
+            self.holders.entry(key).or_insert((false, false)).1 = true;
         }
     }
 

@@ -209,15 +209,16 @@ async fn carry_out(db: &Db, cx: &Context, source: &SourcePolicy, run: &Run) -> R
     let started = cx.clock.now();
     // Planned under the turn: no read of the source comes in between.
     let plan = plan(db, cx, source, run).await?;
-    let paused = matches!(source.kind, SourceKind::Ldap | SourceKind::Crm);
-    let mut tx = begin(db, cx).await?;
+    let anything = !plan.spool.stages().is_empty() || !plan.blocks.is_empty();
+    let paused = anything && matches!(source.kind, SourceKind::Ldap | SourceKind::Crm);
     if paused {
+        let mut tx = begin(db, cx).await?;
         store::source_state::pause(&mut tx, &source.name, true).await?;
+        let mut state = ledger::state_of(&mut tx, source).await?;
+        state.cursor = None;
+        store::source_state::put(&mut tx, &state).await?;
+        tx.commit().await?;
     }
-    let mut state = ledger::state_of(&mut tx, source).await?;
-    state.cursor = None;
-    store::source_state::put(&mut tx, &state).await?;
-    tx.commit().await?;
 
     let Plan { mut spool, undoing, blocks, since, changed_since, stays } = plan;
     let id = cx.clock.run_id();

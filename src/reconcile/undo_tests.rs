@@ -284,3 +284,61 @@ async fn b3_calls_of_a_day_are_taken_back_too() {
     })
     .await;
 }
+
+/// Who came back with other words, under another key, from a deletion, or came and went within one run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b3_coming_back_is_taken_back_to_how_it_was() {
+    both(|db| async move {
+        let world = World::new(db);
+        let titled = |key: &str, login: &str, title: &str| {
+            let mut desired = user(key, login);
+            desired.attributes.insert("title".into(), json!(title));
+            present(desired)
+        };
+        let gone = |key: &str| Record::Gone { kind: Kind::User, key: key.to_owned() };
+        world.run("ldap", vec![vec![titled("k1", "eva", "one"), titled("k2", "jan", "one")]]).await;
+        let id = |key: &'static str| {
+            let world = &world;
+            async move {
+                let mut session = world.db.read().await.unwrap();
+                store::assertion::by_key(&mut session, "ldap", Kind::User, key).await.unwrap().unwrap().entity
+            }
+        };
+        let (eva, jan) = (id("k1").await, id("k2").await);
+        // Left, and came back as somebody with other words.
+        world.run("ldap", vec![vec![gone("k1")]]).await;
+        let before = state(&world).await;
+        let back = world.run("ldap", vec![vec![titled("k1", "boss", "CEO")]]).await;
+        let done = world.undo(back).await;
+        assert_eq!(state(&world).await.differences(&before), Vec::<String>::new(), "{done:#?}");
+        assert!(!world.get(eva).await.active);
+        // The same account under a new key.
+        let before = state(&world).await;
+        let run = world.run("ldap", vec![vec![gone("k2")], vec![titled("k9", "jan", "two")]]).await;
+        assert_eq!(id("k9").await, jan);
+        let done = world.undo(run).await;
+        assert_eq!(done.changed_since, 0, "{done:#?}");
+        assert_eq!(state(&world).await.differences(&before), Vec::<String>::new(), "{done:#?}");
+        // Created, taken back, created again: that, too, is a deletion when it is taken back.
+        let new = world.run("ldap", vec![vec![titled("k3", "new", "x")]]).await;
+        world.undo(new).await;
+        let again = world.run("ldap", vec![vec![titled("k3", "new", "x")]]).await;
+        world.undo(again).await;
+        assert_eq!(world.get(id("k3").await).await.state, Life::Tombstone);
+        // Came and went within one run: nothing is left of it, and nothing is made of it.
+        let before = state(&world).await;
+        let key = world.cx.clock.entity_id().to_string();
+        let run = world.run("idp", vec![vec![present(user(&key, "short"))], vec![gone(&key)]]).await;
+        let done = world.undo(run).await;
+        assert_eq!((done.report.run, state(&world).await.differences(&before)), (None, vec![]));
+        // Whom the operator has put a word to since is not taken away.
+        let run = world.run("ldap", vec![vec![titled("k4", "other", "x")]]).await;
+        let other = id("k4").await;
+        let mut word = says(Kind::User, &other.to_string(), json!({"title": "y"}));
+        word.write = crate::model::desired::Write::Merge;
+        world.apply("operator", vec![present(word)]).await;
+        let done = world.undo(run).await;
+        assert_eq!((done.changed_since, done.paused, world.get(other).await.active), (1, false, true), "{done:#?}");
+    })
+    .await;
+}

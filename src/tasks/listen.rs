@@ -91,6 +91,10 @@ async fn hear(world: &World, reader: &ldap::Reader, name: &str, done: &Cancellat
 
 /// Whether there was anything new.
 async fn read(world: &World, name: &str) -> bool {
+    // Whoever paused it did so while it was listened to.
+    if is_paused(world, name).await {
+        return true;
+    }
     let before = good(world, name).await;
     let result = poll::poll(world, name, Mode::Sync { expect: None }).await;
     poll::tell(name, &result);
@@ -100,6 +104,11 @@ async fn read(world: &World, name: &str) -> bool {
         Err(poll::Error::Busy(_)) => good(world, name).await != before,
         Err(_) => false,
     }
+}
+
+async fn is_paused(world: &World, name: &str) -> bool {
+    let Ok(mut read) = world.db.read().await else { return false };
+    matches!(source_state::by_name(&mut read, name).await, Ok(Some(state)) if state.paused)
 }
 
 async fn good(world: &World, name: &str) -> Option<Millis> {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tokio::time::{Duration, interval};
 
 use super::{Exit, Failure, Reply};
+use crate::config::source::Body;
 use crate::http::api::sources::standing;
 use crate::http::control::Progress;
 use crate::model::id::RunId;
@@ -132,7 +133,8 @@ pub async fn pause(world: &World, source: &str, paused: bool) -> Result<Reply, F
     let config = world.config();
     let found = config.source(source).ok_or_else(|| Failure::Usage(format!("there is no source `{source}`")))?;
     // What an undoing paused is taken up again, whether or not it has a schedule.
-    if found.schedule.is_none() && paused {
+    let live = matches!(&found.body, Body::Ldap(settings) if settings.live);
+    if found.schedule.is_none() && !live && paused {
         return Err(Failure::Usage(format!("`{source}` has no schedule: nobody reads it unasked")));
     }
     let mut tx = world.db.write().await?;
