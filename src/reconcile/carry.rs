@@ -21,6 +21,7 @@ pub async fn out(
     started: Millis,
     tally: &mut Tally,
 ) -> Result<(), Error> {
+    let mut carried = 0_usize;
     let mut stages = spool.stages();
     spool.clear(Stage::Again);
     stages.push(Stage::Again);
@@ -32,6 +33,11 @@ pub async fn out(
                 break;
             }
             next = reader.ahead();
+            let before = carried;
+            carried += raw.len();
+            if FRESH.iter().any(|mark| (before..carried).contains(mark)) {
+                look_at_sizes(db, cx).await?;
+            }
             for (raw, applied) in pieces(db, cx, source, (raw, records), leaving, started).await? {
                 for (outcome, raw) in applied.outcomes.iter().zip(&raw) {
                     let Some(refusal) = &outcome.refused else { continue };
@@ -46,6 +52,18 @@ pub async fn out(
         }
     }
     Ok(())
+}
+
+/// After so many records of a run the database is asked to look how large its tables are by now.
+const FRESH: [usize; 4] = [1_500, 15_000, 150_000, 1_500_000];
+
+async fn look_at_sizes(db: &Db, cx: &Context) -> Result<(), Error> {
+    if db.is_embedded() {
+        return Ok(());
+    }
+    let mut tx = begin(db, cx).await?;
+    store::statistics::refresh(&mut tx).await?;
+    Ok(tx.commit().await?)
 }
 
 type Piece = (Vec<Vec<u8>>, Applied);
@@ -120,4 +138,29 @@ async fn piece(
         cx.opened(run);
     }
     Ok(applied)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::reconcile::apply_tests::World;
+    use crate::reconcile::run_tests::{people, sync};
+    use crate::store::Session as _;
+    use crate::store::testing::both;
+
+    /// Without it the pieces of a first read take longer and longer.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_long_run_lets_the_database_look_at_what_it_fills() {
+        both(|db| async move {
+            let world = World::new(db);
+            sync(&world, people(0..1_600)).await;
+            if world.db.is_embedded() {
+                return;
+            }
+            let mut read = world.db.read().await.unwrap();
+            let sql = "SELECT CAST(reltuples AS BIGINT) FROM pg_class WHERE relname = 'entity' ORDER BY 1 DESC LIMIT 1";
+            let known: i64 = read.one(sql, vec![]).await.unwrap().get(0).unwrap();
+            assert!(known >= 1_000, "{known}");
+        })
+        .await;
+    }
 }

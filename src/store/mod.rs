@@ -32,6 +32,7 @@ pub mod scim;
 pub mod secret;
 pub mod source_state;
 pub mod sql;
+pub mod statistics;
 #[cfg(test)]
 pub mod testing;
 pub mod ticket;
