@@ -183,12 +183,13 @@ pub async fn poll(world: &World, name: &str, mode: Mode) -> Result<Report, Error
 
 /// After reads of what changed a read of everything should find nothing; what it does find is shown.
 async fn drift(world: &World, name: &str, before: Option<&str>, report: &Report) -> Result<(), Error> {
-    let mut tx = world.db.write().await?;
-    let state = source_state::by_name(&mut tx, name).await?;
+    // Most polls end here: nobody's turn to write is taken for a look.
+    let state = source_state::by_name(&mut world.db.read().await?, name).await?;
     let after = state.and_then(|state| state.cursor);
     if !ldap::was_whole(before, after.as_deref()) {
         return Ok(());
     }
+    let mut tx = world.db.write().await?;
     let changes = report.changes_made();
     source_state::drifted(&mut tx, name, Drift { changes, at: world.clock.now() }).await?;
     tx.commit().await?;
