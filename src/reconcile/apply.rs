@@ -1,7 +1,7 @@
 //! One batch inside the caller's transaction: a SCIM call, an API call, a piece of a run. Plans, guards what calls take
 //! away, writes, and lets the rooms follow that hang on people. The caller commits, also when nothing changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::json;
 
@@ -78,13 +78,9 @@ async fn apply_in(
     drop(touched);
     let mut changes = planned.changes;
     changes.extend(followed);
-    Ok(Applied {
-        run: (!changes.is_empty()).then_some(run),
-        wake,
-        changes,
-        outcomes: planned.outcomes,
-        entities: write::entities_of(planned.world),
-    })
+    // Of a run nobody asks.
+    let entities = if cx.run.is_some() { HashMap::new() } else { write::entities_of(planned.world) };
+    Ok(Applied { run: (!changes.is_empty()).then_some(run), wake, changes, outcomes: planned.outcomes, entities })
 }
 
 /// The rooms that hang on people follow in the same transaction.
@@ -183,7 +179,8 @@ pub async fn block(
     let now = Entity { blocked, active, version: before.version + 1, modified: at, ..before.clone() };
     let ordered_at = derive(now.kind, &now.doc).ordered_at;
     let gone_at = (!held).then_some(at);
-    store::entity::update(tx, &[store::entity::Stored { entity: &now, ordered_at, gone_at }]).await?;
+    store::entity::update(tx, &[store::entity::Stored { entity: &now, before: Some(&before), ordered_at, gone_at }])
+        .await?;
     let leaves = |entity: &Entity| match json!({"$blocked": entity.blocked, "$active": entity.active}) {
         serde_json::Value::Object(leaves) => leaves,
         _ => Document::new(),

@@ -32,8 +32,10 @@ pub async fn write<'p>(tx: &mut Tx, batch: &Batch<'_>, planned: &'p Planned) -> 
     lookups(tx, batch, &things).await?;
     edges(tx, batch, planned, &things, &mut touched).await?;
     departures(tx, batch, &things, &mut touched).await?;
-    arrivals(tx, batch, &things, &mut touched).await?;
+    // Before the first question, so that it is made ready while the others are written.
     journal(tx, batch, planned).await?;
+    arrivals(tx, batch, &things, &mut touched).await?;
+    tx.settled().await?;
     Ok(touched)
 }
 
@@ -66,7 +68,7 @@ async fn entities<'p>(
             Kind::Ticket | Kind::Device | Kind::Session => thing.derived().ordered_at,
             _ => None,
         };
-        Stored { entity: &thing.now, ordered_at, gone_at: gone.then_some(batch.at) }
+        Stored { entity: &thing.now, before: thing.before.as_ref(), ordered_at, gone_at: gone.then_some(batch.at) }
     }
     let changed: Vec<&'p Thing> = things.iter().copied().filter(|thing| row_changed(thing)).collect();
     let taken: HashSet<(Kind, Option<Realm>, &str)> = changed
@@ -100,9 +102,9 @@ async fn entities<'p>(
 async fn assertions(tx: &mut Tx, things: &[&Thing]) -> Result<(), Error> {
     let holds = || things.iter().flat_map(|thing| &thing.holds);
     let new: Vec<&Assertion> = holds().filter(|hold| hold.before.is_none()).map(|hold| &hold.now).collect();
-    let changed: Vec<&Assertion> = holds()
-        .filter(|hold| hold.before.as_ref().is_some_and(|before| *before != hold.now))
-        .map(|hold| &hold.now)
+    let changed: Vec<(&Assertion, &Assertion)> = holds()
+        .filter_map(|hold| Some((hold.before.as_ref()?, &hold.now)))
+        .filter(|(before, now)| before != now)
         .collect();
     let dropped: Vec<&Assertion> = things.iter().flat_map(|thing| &thing.dropped).collect();
     store::assertion::delete(tx, &dropped).await?;

@@ -55,20 +55,35 @@ const INSERT: &str = "INSERT INTO assertion (source, kind, key, entity_id, alias
 
 /// Fails with a unique violation where another transaction was first with the same key: then nothing may be written.
 pub async fn insert(tx: &mut Tx, rows: &[&Assertion]) -> Result<(), Error> {
-    sql::rows(tx, INSERT, "", rows.iter().map(|row| values_of(row)).collect()).await.map(drop)
+    sql::rows(tx, INSERT, "", rows.iter().map(|row| values_of(row)).collect()).await
 }
 
-pub async fn update(tx: &mut Tx, rows: &[&Assertion]) -> Result<(), Error> {
-    const TAIL: &str = "ON CONFLICT (source, kind, key) DO UPDATE SET entity_id = excluded.entity_id, \
-                        alias = excluded.alias, external_id = excluded.external_id, digest = excluded.digest, \
-                        doc = excluded.doc, ended = excluded.ended, run_id = excluded.run_id, at = excluded.at";
-    sql::rows(tx, INSERT, TAIL, rows.iter().map(|row| values_of(row)).collect()).await.map(drop)
+/// Before and now. SQLite writes every index of which a column is named, also where it stays the same.
+pub async fn update(tx: &mut Tx, rows: &[(&Assertion, &Assertion)]) -> Result<(), Error> {
+    macro_rules! said {
+        () => {
+            "ON CONFLICT (source, kind, key) DO UPDATE SET digest = excluded.digest, doc = excluded.doc, \
+             ended = excluded.ended, run_id = excluded.run_id, at = excluded.at"
+        };
+    }
+    const WHOLE: &str = concat!(
+        said!(),
+        ", entity_id = excluded.entity_id, alias = excluded.alias, external_id = excluded.external_id"
+    );
+    fn names(of: &Assertion) -> (EntityId, Option<&str>, Option<&str>) {
+        (of.entity, of.alias.as_deref(), of.external_id.as_deref())
+    }
+    let (said, whole): (Vec<_>, Vec<_>) = rows.iter().partition(|(before, now)| names(before) == names(now));
+    for (rows, tail) in [(whole, WHOLE), (said, said!())] {
+        sql::rows(tx, INSERT, tail, rows.iter().map(|(_, now)| values_of(now)).collect()).await?;
+    }
+    Ok(())
 }
 
 pub async fn delete(tx: &mut Tx, rows: &[&Assertion]) -> Result<(), Error> {
     const HEAD: &str = "DELETE FROM assertion WHERE (source, kind, key) IN (VALUES";
     let rows = rows.iter().map(|row| values![&row.source, row.kind, &row.key]).collect();
-    sql::rows(tx, HEAD, ")", rows).await.map(drop)
+    sql::rows(tx, HEAD, ")", rows).await
 }
 
 fn values_of(row: &Assertion) -> Vec<Value> {

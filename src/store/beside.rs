@@ -15,9 +15,19 @@ pub(super) struct Beside(Mutex<Option<mpsc::Sender<Job>>>);
 impl Beside {
     /// Done in the order of asking, also if nobody waits for the answer. No answer comes of what panicked.
     pub(super) fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<T> {
+        self.run_some(|| Some(work()))
+    }
+
+    /// As `run`; work that comes to nothing has no answer, either.
+    pub(super) fn run_some<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Option<T> + Send + 'static,
+    ) -> oneshot::Receiver<T> {
         let (tell, told) = oneshot::channel();
         let job: Job = Box::new(move || {
-            tell.send(work()).ok();
+            if let Some(done) = work() {
+                tell.send(done).ok();
+            }
         });
         let mut jobs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let left = match jobs.as_ref() {

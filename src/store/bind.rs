@@ -30,6 +30,13 @@ pub(super) fn sqlite(sql: Sql, values: Vec<Value>) -> Query {
     Query { sql, values }
 }
 
+/// As `sqlite`, of a statement that takes the values of one row after the other in their order.
+pub(super) fn single(sql: Sql) -> Sql {
+    #[cfg(test)]
+    super::testing::tally();
+    unnamed(advised(sql).into_owned()).into()
+}
+
 /// The one place that vouches for SQL texts: they are literals of this room or joined from such, never input.
 pub(super) fn postgres(sql: Sql, values: Vec<Value>) -> sqlx::query::Query<'static, Postgres, PgArguments> {
     counted(&sql, values.len());

@@ -353,6 +353,28 @@ impl Tx {
         })
     }
 
+    /// Whether many rows can be handed over at once.
+    pub(super) fn takes_rows(&self) -> bool {
+        matches!(self, Tx::Sqlite(_))
+    }
+
+    /// One statement for each of many rows, without waiting; see `settled`.
+    pub(super) fn post(&mut self, sql: impl Into<Sql>, rows: Vec<Vec<Value>>) -> Result<(), Error> {
+        rows.iter().try_for_each(|values| sound(values))?;
+        match self {
+            Tx::Sqlite(turn) => turn.post(super::bind::single(sql.into()), rows),
+            Tx::Postgres(_) => Err(Error::Over),
+        }
+    }
+
+    /// Waits till all that was written in bulk is written, and tells what refused it.
+    pub async fn settled(&mut self) -> Result<(), Error> {
+        match self {
+            Tx::Sqlite(turn) => turn.settled().await,
+            Tx::Postgres(_) => Ok(()),
+        }
+    }
+
     /// Waits for the transactions that are in the same queue; the place is kept till the end of this one. False where there
     /// is one writer anyway: what was read before still stands.
     pub fn queue(&mut self, queue: i64) -> Answer<'_, bool> {

@@ -131,13 +131,13 @@ pub async fn put(tx: &mut Tx, rows: &[Edge]) -> Result<(), Error> {
         let attributes = Some(&edge.attributes).filter(|attributes| !attributes.is_empty());
         values![edge.rel, edge.from, &edge.source, &edge.target, edge.to, attributes]
     };
-    sql::rows(tx, HEAD, TAIL, rows.iter().map(values).collect()).await.map(drop)
+    sql::rows(tx, HEAD, TAIL, rows.iter().map(values).collect()).await
 }
 
 pub async fn delete(tx: &mut Tx, rows: &[Edge]) -> Result<(), Error> {
     const HEAD: &str = "DELETE FROM edge WHERE (rel, from_id, source, target) IN (VALUES";
     let values = |edge: &Edge| values![edge.rel, edge.from, &edge.source, &edge.target];
-    sql::rows(tx, HEAD, ")", rows.iter().map(values).collect()).await.map(drop)
+    sql::rows(tx, HEAD, ")", rows.iter().map(values).collect()).await
 }
 
 /// A thing is called differently by its source from now on (a directory entry was renamed): what points at it by the old

@@ -77,6 +77,8 @@ pub async fn by_ids(session: &mut impl Session, ids: &[EntityId]) -> Result<Vec<
 /// What is written of an entity beside the `Entity` itself.
 pub struct Stored<'a> {
     pub entity: &'a Entity,
+    /// As it stands in the store; none where it is new.
+    pub before: Option<&'a Entity>,
     pub ordered_at: Option<Millis>,
     /// Now, where no source holds it or it is a tombstone; an earlier instant that is stored stays.
     pub gone_at: Option<Millis>,
@@ -86,16 +88,52 @@ const INSERT: &str = "INSERT INTO entity (id, kind, realm, login_key, active, bl
                       created, modified, gone_at, doc) VALUES";
 
 pub async fn insert(tx: &mut Tx, rows: &[Stored<'_>]) -> Result<(), Error> {
-    sql::rows(tx, INSERT, "", rows.iter().map(row).collect()).await.map(drop)
+    sql::rows(tx, INSERT, "", rows.iter().map(row).collect()).await
+}
+
+/// How much of a row differs. SQLite writes every index of which a column is named, also where it stays the same.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    Document,
+    Standing,
+    All,
+}
+
+fn reach(stored: &Stored<'_>) -> Reach {
+    let now = stored.entity;
+    let Some(before) = stored.before else { return Reach::All };
+    if (&before.login_key, before.state) != (&now.login_key, now.state) {
+        return Reach::All;
+    }
+    // Only these are listed in an order that their document says.
+    let ordered = matches!(now.kind, Kind::Ticket | Kind::Device | Kind::Session);
+    let same = (before.active, before.flags) == (now.active, now.flags);
+    if same && !ordered { Reach::Document } else { Reach::Standing }
 }
 
 pub async fn update(tx: &mut Tx, rows: &[Stored<'_>]) -> Result<(), Error> {
-    const TAIL: &str = "ON CONFLICT (id) DO UPDATE SET login_key = excluded.login_key, active = excluded.active, \
-                        blocked = excluded.blocked, state = excluded.state, flags = excluded.flags, \
-                        ordered_at = excluded.ordered_at, version = excluded.version, modified = excluded.modified, \
-                        gone_at = CASE WHEN excluded.gone_at IS NULL THEN NULL ELSE COALESCE(entity.gone_at, excluded.gone_at) END, \
-                        doc = excluded.doc";
-    sql::rows(tx, INSERT, TAIL, rows.iter().map(row).collect()).await.map(drop)
+    macro_rules! document {
+        () => {
+            "ON CONFLICT (id) DO UPDATE SET blocked = excluded.blocked, version = excluded.version, \
+             modified = excluded.modified, doc = excluded.doc, gone_at = CASE WHEN excluded.gone_at IS NULL THEN NULL \
+             ELSE COALESCE(entity.gone_at, excluded.gone_at) END"
+        };
+    }
+    macro_rules! standing {
+        () => {
+            ", active = excluded.active, flags = excluded.flags, ordered_at = excluded.ordered_at"
+        };
+    }
+    const TAILS: [(Reach, &str); 3] = [
+        (Reach::All, concat!(document!(), standing!(), ", login_key = excluded.login_key, state = excluded.state")),
+        (Reach::Standing, concat!(document!(), standing!())),
+        (Reach::Document, document!()),
+    ];
+    for (part, tail) in TAILS {
+        let rows: Vec<Vec<Value>> = rows.iter().filter(|stored| reach(stored) == part).map(row).collect();
+        sql::rows(tx, INSERT, tail, rows).await?;
+    }
+    Ok(())
 }
 
 fn row(stored: &Stored<'_>) -> Vec<Value> {

@@ -31,7 +31,7 @@ pub async fn add(tx: &mut Tx, causes: Vec<(String, Cause)>, at: Millis) -> Resul
     const HEAD: &str = "INSERT INTO event_cause (id, topic, subject, label, changes, at) VALUES";
     let row =
         |(id, cause): (String, Cause)| values![id, cause.topic.as_str(), cause.subject, cause.label, cause.changes, at];
-    sql::rows(tx, HEAD, "", causes.into_iter().map(row).collect()).await.map(drop)
+    sql::rows(tx, HEAD, "", causes.into_iter().map(row).collect()).await
 }
 
 /// Whether `fold` has work: so that a pass without work writes nothing.

@@ -2,7 +2,7 @@
 //!
 //! SQLite has one writer, and each durable COMMIT costs a flush of the disk. So every caller works alone, in its turn,
 //! inside savepoint `m` of a transaction that is open for all of them (the *group*), and is answered when the COMMIT of
-//! its group has returned. Three rules carry this file:
+//! its group has returned. A long turn is a group of its own, without a savepoint. Three rules carry this file:
 //!
 //! 1. Who holds the lock on `Line` owns the connection; the lock is first come, first served.
 //! 2. Every open group has one *closer* in that same queue, a task of its own, which nobody can cancel.
@@ -19,8 +19,9 @@ use tokio::task::coop;
 
 use super::beside::Beside;
 use super::bind::Query;
-use super::db::Error;
+use super::db::{Error, Sql};
 use super::lite::{Connection, LiteRow, Opening, code, gone, is_busy};
+use super::value::Value;
 
 /// Turns in one group: bounds what one failed COMMIT takes with it.
 const MOST_MEMBERS: usize = 64;
@@ -33,13 +34,22 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const FEW: usize = 200;
 
 const BEGIN: &[&str] = &["BEGIN IMMEDIATE", "SAVEPOINT m"];
+/// Of a long turn, which is the only member of its group: with a savepoint each page that it touches would be kept in memory a
+/// second time.
+const BEGIN_ALONE: &[&str] = &["BEGIN IMMEDIATE"];
 
 /// How long a turn will be.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expect {
     Short,
-    /// Those before it are committed first and do not wait for it.
+    /// Those before it are committed first and do not wait for it; those after it do not join it.
     Long,
+}
+
+impl Expect {
+    fn begin(self) -> &'static [&'static str] {
+        if self == Expect::Long { BEGIN_ALONE } else { BEGIN }
+    }
 }
 
 pub struct Writer {
@@ -57,9 +67,11 @@ pub struct Writer {
 #[derive(Default)]
 struct Line {
     connection: Option<Connection>,
-    /// Where the connection is while a statement runs on a thread of its own. Whoever comes after a turn that was dropped
+    /// Where the connection is while statements run on a thread of their own. Whoever comes after a turn that was dropped
     /// meanwhile waits for it.
-    away: Option<oneshot::Receiver<Connection>>,
+    away: Option<oneshot::Receiver<Away>>,
+    /// What a statement said that was handed over, and for which nobody waited.
+    owed: Option<rusqlite::Error>,
     group: Option<Group>,
     /// Whether what was written since savepoint `m` counts.
     keep: bool,
@@ -69,8 +81,13 @@ struct Line {
     beside: Arc<Beside>,
 }
 
+/// A connection that comes back, and the first fault of the statements that were handed over.
+type Away = (Connection, Option<rusqlite::Error>);
+
 struct Group {
     members: usize,
+    /// Its one member works without a savepoint.
+    alone: bool,
     opened: Instant,
     outcome: watch::Sender<Option<Outcome>>,
 }
@@ -82,6 +99,8 @@ type Outcome = Result<(), Arc<rusqlite::Error>>;
 pub struct Turn {
     line: OwnedMutexGuard<Line>,
     expect: Expect,
+    /// A statement runs whose caller waits for it. Stays so where he gave up: nobody knows how far it ran.
+    asked: bool,
 }
 
 impl Writer {
@@ -116,15 +135,16 @@ impl Writer {
             tokio::time::timeout(LONGEST_WAIT, self.line.clone().lock_owned()).await.map_err(|_| Error::Busy)?
         };
         line.home().await;
+        line.owed = None; // it was that of a turn which was dropped
         if line.group.as_ref().is_some_and(|group| group.is_full() || expect == Expect::Long) {
             line = self.clone().closed(line).await?;
         }
-        match self.clone().enter(&mut line) {
+        match self.clone().enter(&mut line, expect) {
             Err(error) if is_locked(&error) => {
                 // A task, because a caller that gives up must not leave a BEGIN behind that nobody knows of.
                 tokio::spawn(self.enter_patiently(line, expect)).await.map_err(|_| Error::Unknown)?
             }
-            entered => entered.map(|()| Turn { line, expect }),
+            entered => entered.map(|()| Turn { line, expect, asked: false }),
         }
     }
 
@@ -132,8 +152,9 @@ impl Writer {
     async fn enter_patiently(self: Arc<Self>, mut line: OwnedMutexGuard<Line>, expect: Expect) -> Result<Turn, Error> {
         let beside = line.beside.clone();
         let task = beside.run(move || {
-            let begun =
-                self.connected(&mut line).and_then(|connection| Ok(connection.patiently(|c| c.control(BEGIN))?));
+            let begun = self
+                .connected(&mut line)
+                .and_then(|connection| Ok(connection.patiently(|c| c.control(expect.begin()))?));
             if let Err(error) = begun {
                 line.connection = None;
                 return Err(error);
@@ -141,8 +162,8 @@ impl Writer {
             Ok((self, line))
         });
         let (writer, mut line) = task.await.map_err(|_| Error::Unknown)??;
-        writer.open_group(&mut line);
-        Ok(Turn { line, expect })
+        writer.open_group(&mut line, expect);
+        Ok(Turn { line, expect, asked: false })
     }
 
     /// A turn outside every transaction, for VACUUM INTO and checkpoints.
@@ -174,7 +195,7 @@ impl Writer {
         line.connection.as_mut().ok_or(Error::Over)
     }
 
-    fn enter(self: Arc<Self>, line: &mut Line) -> Result<(), Error> {
+    fn enter(self: Arc<Self>, line: &mut Line, expect: Expect) -> Result<(), Error> {
         if let Some(error) = &line.broken {
             return Err(Error::Disk(error.clone()));
         }
@@ -185,10 +206,10 @@ impl Writer {
             }
         }
         if line.group.is_none() {
-            if let Err(error) = self.connected(line)?.control(BEGIN) {
+            if let Err(error) = self.connected(line)?.control(expect.begin()) {
                 return Err(Error::Group(if is_busy(&error) { Arc::new(error) } else { line.fail(error) }));
             }
-            self.open_group(line);
+            self.open_group(line, expect);
         } else if let Some(group) = &mut line.group {
             group.members += 1;
             line.keep = false; // until `commit` says otherwise
@@ -197,9 +218,9 @@ impl Writer {
     }
 
     /// For its first member, after BEGIN.
-    fn open_group(self: Arc<Self>, line: &mut Line) {
+    fn open_group(self: Arc<Self>, line: &mut Line, expect: Expect) {
         let (outcome, closed) = watch::channel(None);
-        line.group = Some(Group { members: 1, opened: Instant::now(), outcome });
+        line.group = Some(Group { members: 1, alone: expect == Expect::Long, opened: Instant::now(), outcome });
         line.keep = false;
         tokio::spawn(self.close_when_alone(closed));
     }
@@ -220,7 +241,7 @@ impl Writer {
 
 impl Group {
     fn is_full(&self) -> bool {
-        self.members >= MOST_MEMBERS || self.opened.elapsed() >= LONGEST_GROUP
+        self.alone || self.members >= MOST_MEMBERS || self.opened.elapsed() >= LONGEST_GROUP
     }
 }
 
@@ -228,7 +249,8 @@ impl Line {
     /// Waits until the connection is back. May be dropped, and asked again.
     async fn home(&mut self) {
         if let Some(away) = &mut self.away {
-            self.connection = away.await.ok();
+            (self.connection, self.owed) =
+                away.await.map_or((None, None), |(connection, owed)| (Some(connection), owed));
             self.away = None;
         }
     }
@@ -241,7 +263,11 @@ impl Line {
     /// cancel call this.
     async fn close(&mut self, writer: &Writer) {
         self.home().await;
-        let statements: &[&str] = if self.keep { &["COMMIT"] } else { &["ROLLBACK TO m", "COMMIT"] };
+        let statements: &[&str] = match (self.keep, self.group.as_ref().is_some_and(|group| group.alone)) {
+            (true, _) => &["COMMIT"],
+            (false, true) => &["ROLLBACK"],
+            (false, false) => &["ROLLBACK TO m", "COMMIT"],
+        };
         let done = match self.connection.take() {
             None => Err(gone()),
             Some(mut connection) => {
@@ -297,7 +323,7 @@ impl Turn {
     }
 
     pub(super) async fn commit(mut self) -> Result<(), Error> {
-        self.ready()?;
+        self.ready().await?;
         let mut outcome = self.line.group.as_ref().ok_or(Error::Over)?.outcome.subscribe();
         self.line.keep = true;
         drop(self); // the next one's turn
@@ -313,23 +339,56 @@ impl Turn {
     pub(super) async fn execute(&mut self, query: Query) -> Result<u64, Error> {
         // What has few values is short, and runs where it is asked for.
         if self.expect == Expect::Short && query.values.len() <= FEW {
-            let done = self.ready()?.execute(&query);
+            let done = self.ready().await?.execute(&query);
             return self.judge(done);
         }
         self.aside(query, Connection::execute).await
     }
 
+    /// Hands over one statement for many rows and does not wait for it, so that the next one is made ready meanwhile. What
+    /// it says is told to whoever asks next, or commits; `settled` asks.
+    pub(super) fn post(&mut self, sql: Sql, rows: Vec<Vec<Value>>) -> Result<(), Error> {
+        if self.is_over() {
+            return Err(Error::Over);
+        }
+        let before = self.line.away.take();
+        let here = self.line.connection.take();
+        self.line.away = Some(self.line.beside.run_some(move || {
+            // The thread does one thing after the other: what was handed over before is done.
+            let (mut connection, owed) = match before {
+                Some(mut before) => before.try_recv().ok()?,
+                None => (here?, None),
+            };
+            let owed = owed.or_else(|| connection.each(&sql, &rows).err());
+            Some((connection, owed))
+        }));
+        Ok(())
+    }
+
+    /// Waits for what was handed over.
+    pub(super) async fn settled(&mut self) -> Result<(), Error> {
+        self.ready().await.map(drop)
+    }
+
     pub(super) async fn all(&mut self, query: Query) -> Result<Vec<LiteRow>, Error> {
-        match self.ready()?.soon(&query) {
+        match self.ready().await?.soon(&query) {
             Ok(None) => self.aside(query, Connection::all).await,
             done => self.judge(done.map(Option::unwrap_or_default)),
         }
     }
 
-    /// The connection, for a statement. Refuses a turn that is over.
-    fn ready(&mut self) -> Result<&mut Connection, Error> {
-        if self.line.group.is_none() {
+    fn is_over(&self) -> bool {
+        self.asked || self.line.group.is_none()
+    }
+
+    /// The connection, for a statement. Refuses a turn that is over, and tells what was owed.
+    async fn ready(&mut self) -> Result<&mut Connection, Error> {
+        if self.is_over() {
             return Err(Error::Over);
+        }
+        self.line.home().await;
+        if let Some(owed) = self.line.owed.take() {
+            self.judge(Err::<(), _>(owed))?;
         }
         self.line.connection.as_mut().ok_or(Error::Over)
     }
@@ -340,15 +399,17 @@ impl Turn {
         query: Query,
         run: fn(&mut Connection, &Query) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
-        self.ready()?;
+        self.ready().await?;
         let mut connection = self.line.connection.take().ok_or(Error::Over)?;
         let (tell, told) = oneshot::channel();
+        self.asked = true;
         self.line.away = Some(self.line.beside.run(move || {
             tell.send(run(&mut connection, &query)).ok();
-            connection
+            (connection, None)
         }));
         let done = told.await.map_err(|_| Error::Over)?;
         self.line.home().await;
+        self.asked = false;
         self.judge(done)
     }
 

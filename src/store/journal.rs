@@ -42,7 +42,7 @@ pub struct New<'a> {
 pub async fn append(tx: &mut Tx, entries: &[New<'_>]) -> Result<(), Error> {
     const HEAD: &str = "INSERT INTO journal (seq, run_id, at, actor, source, op, kind, entity_id, digest, data) VALUES";
     let rows = entries.iter().filter_map(|entry| Some(values_of(entry, entry.change.entity?))).collect();
-    sql::rows(tx, HEAD, "", rows).await.map(drop)
+    sql::rows(tx, HEAD, "", rows).await
 }
 
 fn values_of(entry: &New<'_>, id: EntityId) -> Vec<Value> {

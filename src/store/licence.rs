@@ -239,7 +239,7 @@ pub async fn put(tx: &mut Tx, held: &Held) -> Result<(), Error> {
         held.since,
         held.free_at,
     ];
-    sql::rows(tx, HEAD, TAIL, vec![row]).await.map(drop)
+    sql::rows(tx, HEAD, TAIL, vec![row]).await
 }
 
 pub async fn delete(tx: &mut Tx, id: EntityId) -> Result<(), Error> {

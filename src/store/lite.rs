@@ -127,6 +127,21 @@ impl Connection {
         statement.raw_execute().map(|rows| rows as u64)
     }
 
+    /// One statement for each row, till one fails.
+    pub(super) fn each(&mut self, sql: &str, rows: &[Vec<Value>]) -> rusqlite::Result<()> {
+        let mut statement = self.raw.prepare_cached(sql)?;
+        for row in rows {
+            if statement.parameter_count() != row.len() {
+                return Err(rusqlite::Error::InvalidParameterCount(row.len(), statement.parameter_count()));
+            }
+            for (at, value) in (1..).zip(row) {
+                bind(&mut statement, at, value)?;
+            }
+            statement.raw_execute()?;
+        }
+        Ok(())
+    }
+
     /// Statements without values, one after the other, till one fails.
     pub(super) fn control(&mut self, statements: &[&str]) -> rusqlite::Result<()> {
         for sql in statements {

@@ -25,12 +25,12 @@ fn row(lookup: &Lookup) -> Vec<Value> {
 
 pub async fn insert(tx: &mut Tx, rows: &[Lookup]) -> Result<(), Error> {
     const HEAD: &str = "INSERT INTO lookup (kind, name, value, entity_id) VALUES";
-    sql::rows(tx, HEAD, "ON CONFLICT DO NOTHING", rows.iter().map(row).collect()).await.map(drop)
+    sql::rows(tx, HEAD, "ON CONFLICT DO NOTHING", rows.iter().map(row).collect()).await
 }
 
 pub async fn delete(tx: &mut Tx, rows: &[Lookup]) -> Result<(), Error> {
     const HEAD: &str = "DELETE FROM lookup WHERE (kind, name, value, entity_id) IN (VALUES";
-    sql::rows(tx, HEAD, ")", rows.iter().map(row).collect()).await.map(drop)
+    sql::rows(tx, HEAD, ")", rows.iter().map(row).collect()).await
 }
 
 /// (value, entity) of everything that has one of these folded values.

@@ -42,11 +42,11 @@ pub async fn put(tx: &mut Tx, rows: &[Quarantined]) -> Result<(), Error> {
                         reason = excluded.reason";
     let values =
         rows.iter().map(|row| values![&row.source, &row.kind, &row.key, row.run, row.at, &row.reason]).collect();
-    sql::rows(tx, HEAD, TAIL, values).await.map(drop)
+    sql::rows(tx, HEAD, TAIL, values).await
 }
 
 pub async fn delete(tx: &mut Tx, source: &str, rows: &[(String, String)]) -> Result<(), Error> {
     const HEAD: &str = "DELETE FROM quarantine WHERE (source, kind, key) IN (VALUES";
     let values = rows.iter().map(|(kind, key)| values![source, kind, key]).collect();
-    sql::rows(tx, HEAD, ")", values).await.map(drop)
+    sql::rows(tx, HEAD, ")", values).await
 }

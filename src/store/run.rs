@@ -128,7 +128,7 @@ pub struct Item {
 pub async fn add_items(tx: &mut Tx, run: RunId, items: Vec<Item>) -> Result<(), Error> {
     const HEAD: &str = "INSERT INTO run_item (run_id, seq, record, entity_id, version) VALUES";
     let rows = items.into_iter().map(|item| values![run, item.seq, item.record, item.entity, item.version]).collect();
-    sql::rows(tx, HEAD, "", rows).await.map(drop)
+    sql::rows(tx, HEAD, "", rows).await
 }
 
 /// The items after `after` in order, at most `limit`.

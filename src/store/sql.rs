@@ -83,11 +83,14 @@ impl Text {
     }
 }
 
-/// `head (..), (..) tail` for all rows, in as few statements as the fixed lengths allow. Returns rows written.
-pub async fn rows(tx: &mut Tx, head: &str, tail: &str, rows: Vec<Vec<Value>>) -> Result<u64, Error> {
-    let mut written = 0;
+/// `head (..), (..) tail` for all rows, in as few statements as the fixed lengths allow. Where they are many, what refuses
+/// one of them may be told by a later call, at the latest by the COMMIT.
+pub async fn rows(tx: &mut Tx, head: &str, tail: &str, rows: Vec<Vec<Value>>) -> Result<(), Error> {
     let mut left = rows.len();
     let columns = rows.first().map_or(0, Vec::len);
+    if left > FEW && tx.takes_rows() {
+        return tx.post(insert_text(head, tail, 1, columns), rows);
+    }
     let mut rows = rows.into_iter();
     let (mut text, mut texts_length) = (String::new(), 0);
     while left > 0 {
@@ -98,10 +101,10 @@ pub async fn rows(tx: &mut Tx, head: &str, tail: &str, rows: Vec<Vec<Value>>) ->
         }
         let mut values = Vec::with_capacity(length * columns);
         rows.by_ref().take(length).for_each(|row| values.extend(row));
-        written += tx.execute(text.clone(), values).await?;
+        tx.execute(text.clone(), values).await?;
         left -= length;
     }
-    Ok(written)
+    Ok(())
 }
 
 fn insert_text(head: &str, tail: &str, rows: usize, columns: usize) -> String {

@@ -70,7 +70,7 @@ pub async fn replace(tx: &mut Tx, things: &[EntityId], rows: &[ScopeRow]) -> Res
 pub async fn add(tx: &mut Tx, rows: &[ScopeRow]) -> Result<(), Error> {
     const HEAD: &str = "INSERT INTO ticket_scope (scope_id, created, ticket_id) VALUES";
     let values = |(scope, at, id): &ScopeRow| -> Vec<Value> { values![scope, *at, *id] };
-    sql::rows(tx, HEAD, "ON CONFLICT DO NOTHING", rows.iter().map(values).collect()).await.map(drop)
+    sql::rows(tx, HEAD, "ON CONFLICT DO NOTHING", rows.iter().map(values).collect()).await
 }
 
 /// What concerns this contact or has this company as customer, in the order of ids, behind `after`.

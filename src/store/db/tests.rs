@@ -65,6 +65,69 @@ async fn a_statement_that_was_given_up_ends_the_turn() {
     assert_eq!(count(&db).await, 1);
 }
 
+fn many(names: impl IntoIterator<Item = usize>) -> Vec<Vec<Value>> {
+    names.into_iter().map(|n| values![format!("n{n}"), "x", 0, 0]).collect()
+}
+
+const HEAD: &str = "INSERT INTO lease (name, holder, epoch, expires) VALUES";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_turn_that_is_dropped_leaves_no_trace_either() {
+    both(|db| async move {
+        for keep in [true, false, true] {
+            let before = count(&db).await;
+            let mut tx = db.write_long().await.unwrap();
+            tx.execute(ADD, values![format!("long{before}"), "x"]).await.unwrap();
+            if keep {
+                tx.commit().await.unwrap();
+            } else {
+                drop(tx);
+            }
+            // Nobody joins it: what comes next neither keeps it nor goes with it.
+            let mut tx = db.write().await.unwrap();
+            tx.execute(ADD, values![format!("short{before}"), "x"]).await.unwrap();
+            tx.commit().await.unwrap();
+            assert_eq!(count(&db).await, before + 1 + i64::from(keep));
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_refuses_one_of_many_rows_is_told_at_the_latest_by_the_commit() {
+    both(|db| async move {
+        let mut tx = db.write_long().await.unwrap();
+        crate::store::sql::rows(&mut tx, HEAD, "", many(0..600)).await.unwrap();
+        crate::store::sql::rows(&mut tx, HEAD, "ON CONFLICT DO NOTHING", many(300..900)).await.unwrap();
+        let found: i64 = tx.one("SELECT count(*) FROM lease", values![]).await.unwrap().get(0).unwrap();
+        assert_eq!(found, 900, "whoever asks sees what was handed over");
+        tx.commit().await.unwrap();
+        assert_eq!(count(&db).await, 900);
+        // Each way of asking: another statement, `settled`, and the COMMIT itself.
+        for way in 0..3 {
+            let mut tx = db.write_long().await.unwrap();
+            let refused = async {
+                crate::store::sql::rows(&mut tx, HEAD, "", many(2_000..2_050)).await?;
+                crate::store::sql::rows(&mut tx, HEAD, "", many(880..920)).await?;
+                crate::store::sql::rows(&mut tx, HEAD, "", many(3_000..3_050)).await?;
+                match way {
+                    0 => tx.execute(ADD, values!["other", "x"]).await.map(drop),
+                    1 => tx.settled().await,
+                    _ => tx.commit().await,
+                }
+            };
+            let refused = refused.await.unwrap_err();
+            assert!(refused.is_unique_violation(), "{way}: {refused}");
+            assert_eq!(count(&db).await, 900, "{way}");
+            // And the next one is not told of it.
+            let mut tx = db.write().await.unwrap();
+            tx.execute(ADD, values![format!("after{way}"), "x"]).await.unwrap();
+            drop(tx);
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn migrating_again_applies_nothing_and_a_foreign_file_is_refused() {
     let (folder, db) = embedded().await;
