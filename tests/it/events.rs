@@ -1,106 +1,19 @@
 //! Stories of events (R37): whatever brings, changes or takes away an agent of a telephone exchange, the exchange's own
 //! server is told once for all of it, by a signed call, and the event stays until somebody acknowledges it.
 
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
-use axum::routing::post;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
-use ring::hmac;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::support::both;
 use super::support::daemon::{Daemon, Which};
+use super::support::hook::{Hook, SECRET, Told};
 use super::support::http::Http;
 use super::support::process::free_port;
 
 const AGENT: &str = "urn:musterd:params:scim:schemas:extension:agent:2.0:User";
-const SECRET: &str = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-
-/// A call as it came in.
-#[derive(Debug, Clone)]
-struct Told {
-    id: String,
-    timestamp: String,
-    signature: String,
-    body: String,
-}
-
-impl Told {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap()
-    }
-
-    /// As whoever is told checks it.
-    fn is_signed(&self) -> bool {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &STANDARD.decode(SECRET).unwrap());
-        let tag = hmac::sign(&key, format!("{}.{}.{}", self.id, self.timestamp, self.body).as_bytes());
-        self.signature == format!("v1,{}", STANDARD.encode(tag))
-    }
-}
-
-#[derive(Clone, Default)]
-struct Book {
-    told: Arc<Mutex<Vec<Told>>>,
-    /// Answers 503 while true.
-    down: Arc<Mutex<bool>>,
-}
-
-/// The exchange's own server.
-struct Exchange {
-    book: Book,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Exchange {
-    async fn open(port: u16) -> Exchange {
-        let book = Book::default();
-        let router = Router::new().route("/hook", post(hear)).with_state(book.clone());
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
-        let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Exchange { book, task }
-    }
-
-    fn told(&self) -> Vec<Told> {
-        self.book.told.lock().unwrap().clone()
-    }
-
-    /// The first `number` calls, once they have come.
-    async fn until(&self, number: usize, daemon: &Daemon) -> Vec<Told> {
-        let start = Instant::now();
-        while self.told().len() < number {
-            assert!(start.elapsed() < Duration::from_secs(30), "{:?}\n{}", self.told(), daemon.log());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        self.told()
-    }
-}
-
-async fn hear(State(book): State<Book>, headers: HeaderMap, body: Bytes) -> StatusCode {
-    let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-    let told = Told {
-        id: header("webhook-id"),
-        timestamp: header("webhook-timestamp"),
-        signature: header("webhook-signature"),
-        body: String::from_utf8(body.to_vec()).unwrap(),
-    };
-    book.told.lock().unwrap().push(told);
-    if *book.down.lock().unwrap() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::NO_CONTENT }
-}
-
 async fn start(which: Which, port: u16, quiet: &str) -> Daemon {
     let config = format!(
         "[events]\nquiet = \"{quiet}\"\n[webhooks.exchange]\nurl = \"http://127.0.0.1:{port}/hook\"\n\
@@ -139,7 +52,7 @@ async fn event(api: &Http, pbx: &str, changes: i64) -> Value {
 async fn r37_many_changes_are_one_signed_event_for_each_exchange_until_it_is_acknowledged() {
     both(async |which| {
         let port = free_port();
-        let exchange = Exchange::open(port).await;
+        let exchange = Hook::open(port).await;
         let daemon = start(which, port, "3s").await;
         let scim = daemon.http.with_token(daemon.token(&["--source", "idp", "--scope", "scim"]));
         let api = daemon.http.with_token(daemon.token(&["--scope", "events"]));
@@ -242,11 +155,11 @@ async fn r37_r49_the_operator_and_pushed_records_raise_it_too_and_an_exchange_th
             assert!(start.elapsed() < Duration::from_secs(20), "{}", daemon.log());
         }
         daemon.process().kill();
-        let exchange = Exchange::open(port).await;
-        *exchange.book.down.lock().unwrap() = true;
+        let exchange = Hook::open(port).await;
+        exchange.down(true);
         daemon.restart().await;
         exchange.until(1, &daemon).await;
-        *exchange.book.down.lock().unwrap() = false;
+        exchange.down(false);
         let told = exchange.until(2, &daemon).await;
         assert_eq!(told[1].id, told[0].id, "the same content has the same id");
         assert_eq!(
@@ -298,7 +211,7 @@ async fn hang(port: u16) -> JoinHandle<()> {
 #[tokio::test]
 async fn r37_an_exchange_that_hangs_holds_up_no_other_and_no_end() {
     let (good, bad) = (free_port(), free_port());
-    let (exchange, hanging) = (Exchange::open(good).await, hang(bad).await);
+    let (exchange, hanging) = (Hook::open(good).await, hang(bad).await);
     let hook = |name: &str, port: u16| {
         format!(
             "[webhooks.{name}]\nurl = \"http://127.0.0.1:{port}/hook\"\nsecret = \"whsec_{SECRET}\"\ntimeout = \"60s\"\n"

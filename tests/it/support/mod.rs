@@ -4,6 +4,7 @@
 
 pub mod daemon;
 pub mod ds389;
+pub mod hook;
 pub mod http;
 pub mod oracle;
 pub mod postgres;
