@@ -25,7 +25,7 @@ impl Topic {
     }
 }
 
-/// Changes of one subject that one transaction made.
+/// What one transaction says of one subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
     pub topic: Topic,
@@ -33,7 +33,15 @@ pub struct Cause {
     pub subject: String,
     /// As it was written.
     pub label: String,
-    pub changes: i64,
+    pub word: Word,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Word {
+    /// So many changes, at least one.
+    More(i64),
+    /// Nothing is left to be done; who says so.
+    Over(String),
 }
 
 /// One thing that somebody outside must do, for however many changes, until it is acknowledged.

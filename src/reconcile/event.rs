@@ -7,7 +7,7 @@ use super::context::Context;
 use super::{Error, Touched};
 use crate::model::change::Change;
 use crate::model::entity::State;
-use crate::model::event::{Cause, Topic, exchanges, pbx_of};
+use crate::model::event::{Cause, Topic, Word, exchanges, pbx_of};
 use crate::model::id::EntityId;
 use crate::model::kind::Kind;
 use crate::model::time::Millis;
@@ -44,7 +44,8 @@ pub(super) async fn raise(
         }
     }
     let cause = |(subject, (label, changes))| {
-        (cx.clock.uuid().to_string(), Cause { topic: Topic::PbxReloadRequired, subject, label, changes })
+        let cause = Cause { topic: Topic::PbxReloadRequired, subject, label, word: Word::More(changes) };
+        (cx.clock.uuid().to_string(), cause)
     };
     Ok(store::event::add(tx, all.into_iter().map(cause).collect(), at).await?)
 }

@@ -1,13 +1,14 @@
 //! Tables `event_cause`, `event` and `event_delivery`: what somebody outside must be told of. A transaction adds a cause; the
 //! task that tells folds causes into one open event per subject, remembers how far each webhook was told, and an
-//! acknowledgement closes the event. Whoever says that it knows of fewer changes than there are closes nothing.
+//! acknowledgement closes the event, or a cause that says that it is over. Whoever says that it knows of fewer changes than
+//! there are closes nothing.
 
 use std::collections::BTreeMap;
 
 use super::db::{Error, Session, Tx};
 use super::sql::{self, Text};
 use super::value::{Row, values};
-use crate::model::event::{Cause, Event, Topic};
+use crate::model::event::{Cause, Event, Topic, Word};
 use crate::model::time::Millis;
 
 const COLUMNS: &str = "e.id, e.topic, e.label, e.changes, e.raised, e.changed, e.acknowledged, e.acknowledged_by";
@@ -28,9 +29,14 @@ fn read(row: &Row) -> Result<Event, Error> {
 
 /// `ids` are fresh ones, one for each cause.
 pub async fn add(tx: &mut Tx, causes: Vec<(String, Cause)>, at: Millis) -> Result<(), Error> {
-    const HEAD: &str = "INSERT INTO event_cause (id, topic, subject, label, changes, at) VALUES";
-    let row =
-        |(id, cause): (String, Cause)| values![id, cause.topic.as_str(), cause.subject, cause.label, cause.changes, at];
+    const HEAD: &str = "INSERT INTO event_cause (id, topic, subject, label, changes, at, over_by) VALUES";
+    let row = |(id, Cause { topic, subject, label, word }): (String, Cause)| {
+        let (changes, by) = match word {
+            Word::More(changes) => (changes, None),
+            Word::Over(by) => (0, Some(by)),
+        };
+        values![id, topic.as_str(), subject, label, changes, at, by]
+    };
     sql::rows(tx, HEAD, "", causes.into_iter().map(row).collect()).await
 }
 
@@ -39,25 +45,48 @@ pub async fn is_waiting(session: &mut impl Session) -> Result<bool, Error> {
     Ok(session.optional("SELECT id FROM event_cause LIMIT 1", values![]).await?.is_some())
 }
 
-/// Takes causes, oldest first and at most `most`, into the open events of their subjects, of which there is one each.
-/// True: there may be more. `fresh` makes the ids of new events. One process at a time.
+/// What causes come to that are folded together: an event that was open before may end, and one may be open after them.
+#[derive(Default)]
+struct Folded {
+    over: Option<(String, i64)>,
+    /// Since then: label, changes, when the first came and the last.
+    open: Option<(String, i64, i64, i64)>,
+}
+
+/// Takes causes, oldest first and at most `most`, into the open events of their subjects, of which there is one each. What
+/// is over before it was an event never becomes one. True: there may be more. `fresh` makes the ids of new events. One
+/// process at a time.
 pub async fn fold(tx: &mut Tx, most: i64, mut fresh: impl FnMut() -> String) -> Result<bool, Error> {
-    const SQL: &str = "SELECT id, topic, subject, label, changes, at FROM event_cause ORDER BY id LIMIT $1";
+    const SQL: &str = "SELECT id, topic, subject, label, changes, at, over_by FROM event_cause ORDER BY id LIMIT $1";
+    const END: &str = "UPDATE event SET acknowledged = $1, acknowledged_by = $2 \
+                       WHERE topic = $3 AND subject = $4 AND acknowledged IS NULL";
     let rows = tx.all(SQL, values![most]).await?;
-    let mut folded: BTreeMap<(String, String), (String, i64, i64, i64)> = BTreeMap::new();
+    let mut folded: BTreeMap<(String, String), Folded> = BTreeMap::new();
     let mut ids: Vec<String> = Vec::with_capacity(rows.len());
     for row in &rows {
         ids.push(row.get(0)?);
         let (changes, at): (i64, i64) = (row.get(4)?, row.get(5)?);
-        let event = folded.entry((row.get(1)?, row.get(2)?)).or_insert((row.get(3)?, 0, at, at));
+        let subject = folded.entry((row.get(1)?, row.get(2)?)).or_default();
+        if let Some(by) = row.get(6)? {
+            subject.open = None;
+            subject.over.get_or_insert((by, at));
+            continue;
+        }
+        let event = subject.open.get_or_insert((row.get(3)?, 0, at, at));
         (event.1, event.2, event.3) = (event.1 + changes, event.2.min(at), event.3.max(at));
+    }
+    for ((topic, subject), Folded { over, .. }) in &folded {
+        if let Some((by, at)) = over {
+            tx.execute(END, values![*at, by.as_str(), topic.as_str(), subject.as_str()]).await?;
+        }
     }
     const HEAD: &str = "INSERT INTO event (id, topic, subject, label, changes, raised, changed) VALUES";
     const TAIL: &str = "ON CONFLICT (topic, subject) WHERE acknowledged IS NULL DO UPDATE SET \
                         changes = event.changes + excluded.changes, \
                         changed = CASE WHEN excluded.changed > event.changed THEN excluded.changed ELSE event.changed END";
-    let events = folded.into_iter().map(|((topic, subject), (label, changes, raised, changed))| {
-        values![fresh(), topic, subject, label, changes, raised, changed]
+    let events = folded.into_iter().filter_map(|((topic, subject), folded)| {
+        let (label, changes, raised, changed) = folded.open?;
+        Some(values![fresh(), topic, subject, label, changes, raised, changed])
     });
     sql::rows(tx, HEAD, TAIL, events.collect()).await?;
     for ids in ids.chunks(sql::MOST) {
@@ -227,7 +256,7 @@ mod tests {
 
     async fn raise(db: &Db, id: &str, label: &str, at: Millis) {
         let subject = label.to_lowercase();
-        let cause = Cause { topic: Topic::PbxReloadRequired, subject, label: label.to_owned(), changes: 2 };
+        let cause = Cause { topic: Topic::PbxReloadRequired, subject, label: label.to_owned(), word: Word::More(2) };
         let mut tx = db.write().await.unwrap();
         add(&mut tx, vec![(id.to_owned(), cause)], at).await.unwrap();
         tx.commit().await.unwrap();
@@ -283,6 +312,51 @@ mod tests {
             let (event, deliveries) = &all[0];
             assert_eq!((event.label.as_str(), event.changes, event.changed), ("North", 8, NOW.plus(9000)));
             assert_eq!((deliveries[0].told, deliveries[0].attempts), (6, 0));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn what_is_over_is_closed_and_what_was_over_before_it_was_an_event_is_none() {
+        both(|db| async move {
+            let end = async |id: &str, at: i64| {
+                let (subject, label) = ("north".to_owned(), "north".to_owned());
+                let word = Word::Over(format!("source:{id}"));
+                let cause = Cause { topic: Topic::PbxReloadRequired, subject, label, word };
+                let mut tx = db.write().await.unwrap();
+                add(&mut tx, vec![(id.to_owned(), cause)], NOW.plus(at)).await.unwrap();
+                tx.commit().await.unwrap();
+            };
+            let shown = async |open: bool| -> Vec<(String, i64, Option<Millis>, Option<String>)> {
+                let all = list(&mut db.read().await.unwrap(), open, None, 10).await.unwrap();
+                let told = |event: Event| (event.id, event.changes, event.acknowledged, event.acknowledged_by);
+                all.into_iter().map(|(event, _)| told(event)).collect()
+            };
+            // Nothing was open; nothing comes to be open.
+            end("1", 1).await;
+            raise(&db, "2", "north", NOW.plus(2)).await;
+            end("3", 3).await;
+            folded(&db, "a", 10).await;
+            assert!(shown(true).await.is_empty() && shown(false).await.is_empty());
+            // It ends once, and what comes after that is another.
+            raise(&db, "4", "north", NOW.plus(4)).await;
+            raise(&db, "4b", "south", NOW.plus(4)).await;
+            folded(&db, "b", 10).await;
+            end("5", 5).await;
+            raise(&db, "6", "north", NOW.plus(6)).await;
+            end("7", 7).await;
+            raise(&db, "8", "north", NOW.plus(8)).await;
+            folded(&db, "c", 10).await;
+            assert_eq!(shown(false).await, [("b1".to_owned(), 2, Some(NOW.plus(5)), Some("source:5".to_owned()))]);
+            assert_eq!(shown(true).await, [("c1".to_owned(), 2, None, None), ("b2".to_owned(), 2, None, None)]);
+            // Whoever acknowledged it first keeps that.
+            let mut tx = db.write().await.unwrap();
+            acknowledge(&mut tx, "c1", None, "me", NOW.plus(9)).await.unwrap();
+            tx.commit().await.unwrap();
+            end("9", 10).await;
+            folded(&db, "d", 10).await;
+            assert_eq!(shown(false).await[0].3.as_deref(), Some("me"));
+            assert!(!is_waiting(&mut db.read().await.unwrap()).await.unwrap());
         })
         .await;
     }

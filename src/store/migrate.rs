@@ -23,6 +23,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0010_event", include_str!("../../migrations/0010_event.sql")),
     ("0011_run_fingerprint", include_str!("../../migrations/0011_run_fingerprint.sql")),
     ("0012_assertion_unsure", include_str!("../../migrations/0012_assertion_unsure.sql")),
+    ("0013_event_over", include_str!("../../migrations/0013_event_over.sql")),
 ];
 
 /// Brings the schema up to date and returns the names of what was applied.
