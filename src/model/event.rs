@@ -13,6 +13,10 @@ words! {
     Topic {
         /// An agent of this telephone exchange was created, changed or deleted (R37).
         PbxReloadRequired = "pbx.reload_required",
+        /// Runs of this source fail, and not just once where the next one may go through.
+        SourceFailing = "source.failing",
+        /// A run of this source waits until somebody has decided.
+        SourceHeld = "source.held",
     }
 }
 
@@ -21,6 +25,23 @@ impl Topic {
     pub fn noun(self) -> &'static str {
         match self {
             Topic::PbxReloadRequired => "pbx",
+            Topic::SourceFailing | Topic::SourceHeld => "source",
+        }
+    }
+
+    /// What whoever is told is to do, where the topic does not say it. What a server answered is in no message: it may be
+    /// of anybody.
+    pub fn advice(self, subject: &str) -> Option<String> {
+        match self {
+            Topic::PbxReloadRequired => None,
+            Topic::SourceFailing => Some(format!(
+                "runs of {subject} fail, and what it says reaches nobody: `musterd sources` says why, and the next run that \
+                 goes through closes this"
+            )),
+            Topic::SourceHeld => Some(format!(
+                "a run of {subject} waits and nothing of it is applied: `musterd runs` names it, `musterd run RUN` shows \
+                 what it would do, `musterd approve RUN` does it"
+            )),
         }
     }
 }

@@ -79,10 +79,14 @@ fn message_id(event: &Event) -> String {
     format!("{}.{}", event.id, event.changes)
 }
 
-/// No word about anybody: whoever is told asks the exchange to read its agents anew.
+/// No word about anybody, nor of what a server answered: whoever is told asks the exchange to read its agents anew, or looks
+/// at the source.
 fn body(event: &Event) -> String {
     let mut data = json!({"event": event.id, "changes": event.changes, "raised": event.raised});
     data[event.topic.noun()] = json!(event.label);
+    if let Some(advice) = event.topic.advice(&event.label) {
+        data["message"] = json!(advice);
+    }
     json!({"type": event.topic, "timestamp": event.changed, "data": data}).to_string()
 }
 
@@ -131,5 +135,9 @@ mod tests {
         let data = json!({"event": "e", "changes": 3, "raised": "1970-01-01T00:00:00.000Z", "pbx": "north"});
         let whole = json!({"type": "pbx.reload_required", "timestamp": "1970-01-01T00:00:01.000Z", "data": data});
         assert_eq!((told, message_id(&event).as_str()), (whole, "e.3"));
+        let held = Event { topic: Topic::SourceHeld, label: "hq".to_owned(), ..event };
+        let told: serde_json::Value = serde_json::from_str(&body(&held)).unwrap();
+        assert_eq!((&told["type"], &told["data"]["source"]), (&json!("source.held"), &json!("hq")));
+        assert!(told["data"]["message"].as_str().unwrap().contains("musterd approve RUN"), "{told}");
     }
 }

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, HashSet};
 use super::report::{Report, Tally};
 use super::spool::{MAY_LOSE, Spool, Stage};
 use super::turn::{Turn, begin};
-use super::{Context, Error, carry, ledger};
+use super::{Context, Error, carry, event, ledger};
 use crate::model::desired::Record;
+use crate::model::event::Topic;
 use crate::model::id::RunId;
 use crate::model::kind::Kind;
 use crate::model::run::{Run, RunState};
@@ -38,6 +39,10 @@ async fn carry_out(db: &Db, cx: &Context, source: &SourcePolicy, run: &Run) -> R
     let run = store::run::lock(&mut tx, id).await?.ok_or(Error::NoRun(id))?;
     waits(&run)?; // two people at once: one of them is told
     store::run::put(&mut tx, &Run { state: RunState::Approved, ..run.clone() }).await?;
+    if store::run::held(&mut tx, &source.name).await?.is_empty() {
+        let words = vec![event::over(Topic::SourceHeld, cx)];
+        event::of_source(&mut tx, cx, cx.clock.now(), &source.name, words).await?;
+    }
     tx.commit().await?;
 
     let cx = &cx.within(id);

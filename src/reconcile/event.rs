@@ -1,5 +1,6 @@
 //! Events for others (R37): who changes an agent of a telephone exchange adds, in the same transaction, that the exchange
-//! must be reloaded. What a transaction changes of one exchange is one row; `tasks::notify` makes one event of many.
+//! must be reloaded; the books of a run add that its source fails or waits, and when that is over. What a transaction says of
+//! one subject is one row; `tasks::notify` makes one event of many.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -48,6 +49,26 @@ pub(super) async fn raise(
         (cx.clock.uuid().to_string(), cause)
     };
     Ok(store::event::add(tx, all.into_iter().map(cause).collect(), at).await?)
+}
+
+/// What a run says of its source; nothing is written for no words.
+pub(super) async fn of_source(
+    tx: &mut Tx,
+    cx: &Context,
+    at: Millis,
+    source: &str,
+    words: Vec<(Topic, Word)>,
+) -> Result<(), Error> {
+    let cause = |(topic, word)| {
+        let cause = Cause { topic, subject: source.to_owned(), label: source.to_owned(), word };
+        (cx.clock.uuid().to_string(), cause)
+    };
+    Ok(store::event::add(tx, words.into_iter().map(cause).collect(), at).await?)
+}
+
+/// Whoever acts has brought it to an end.
+pub(super) fn over(topic: Topic, cx: &Context) -> (Topic, Word) {
+    (topic, Word::Over(cx.actor.clone()))
 }
 
 fn count(all: &mut Exchanges, folded: String, name: &str) {

@@ -1,5 +1,5 @@
-//! The books of a run: its row, the source's status line, the quarantine, and the records of a run that is held. Where
-//! nothing changed, only the status line is written, in place (B5).
+//! The books of a run: its row, the source's status line, the quarantine, the records of a run that is held, and what others
+//! must be told of it. Where nothing changed, only the status line is written, in place (B5).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,8 +8,9 @@ use super::report::{End, Refused, Report, Stop, Tally, changes_in};
 use super::run::{Read, told};
 use super::survey::{Depth, survey};
 use super::turn::begin;
-use super::{Context, Error, approve};
+use super::{Context, Error, approve, event};
 use crate::model::desired::Record;
+use crate::model::event::{Topic, Word};
 use crate::model::id::RunId;
 use crate::model::kind::Kind;
 use crate::model::run::{Run, RunKind, RunState};
@@ -40,7 +41,7 @@ pub async fn done(
     present: &Presence,
     mut tally: Tally,
 ) -> Result<Report, Error> {
-    let overtaken = overtaken(db, source, present).await?;
+    let Waiting { overtaken, others } = waiting(db, source, present).await?;
     let digest = tally.digest();
     let changed = changes_in(&tally.counts) > 0;
     let Outcome { run, started, cursor, how, fingerprint } = outcome;
@@ -56,10 +57,15 @@ pub async fn done(
         };
         store::run::put(&mut tx, &row).await?;
     }
+    let mut state = state_of(&mut tx, source).await?;
+    let mut words: Vec<(Topic, Word)> = mended(cx, &state).into_iter().collect();
+    if !overtaken.is_empty() && !others {
+        words.push(event::over(Topic::SourceHeld, cx));
+    }
     for held in overtaken {
         store::run::supersede(&mut tx, held, now).await?;
     }
-    let mut state = state_of(&mut tx, source).await?;
+    event::of_source(&mut tx, cx, now, &source.name, words).await?;
     state.cursor = cursor.or(state.cursor);
     state.fingerprint = fingerprint.or(state.fingerprint);
     state.last_run = if changed { Some(run) } else { state.last_run };
@@ -85,7 +91,7 @@ pub async fn failed(
     let (now, reason) = (cx.clock.now(), broken.reason.as_str());
     let mut tx = begin(db, cx).await?;
     let mut state = state_of(&mut tx, source).await?;
-    let before = state.status();
+    let (before, was_told) = (state.status(), state.is_failing());
     let again = state.last_state.as_deref() == Some(RunState::Failed.as_str());
     let failures = if again { before.failures + 1 } else { 1 };
     let told = Status {
@@ -110,7 +116,16 @@ pub async fn failed(
     state.last_state = Some(RunState::Failed.to_string());
     state.tell(&told);
     store::source_state::put(&mut tx, &state).await?;
+    if state.is_failing() {
+        let runs = if was_told { 1 } else { i64::from(failures) };
+        event::of_source(&mut tx, cx, now, &source.name, vec![(Topic::SourceFailing, Word::More(runs))]).await?;
+    }
     Ok(tx.commit().await?)
+}
+
+/// A read that was complete ends what failed before it.
+fn mended(cx: &Context, before: &SourceState) -> Option<(Topic, Word)> {
+    before.is_failing().then(|| event::over(Topic::SourceFailing, cx))
 }
 
 /// Keeps everything that would have been done, with what it would have been done to, and applies nothing. The same changes
@@ -139,7 +154,7 @@ pub async fn hold(
         already = None;
     }
     let run = already.as_ref().map_or_else(|| cx.clock.run_id(), |run| run.id);
-    let mut overtaken = overtaken(db, source, &read.present).await?;
+    let Waiting { mut overtaken, .. } = waiting(db, source, &read.present).await?;
     overtaken.retain(|held| *held != run);
     if already.is_none() {
         keep_items(db, cx, run, &mut read, &surveyed.marks).await?;
@@ -163,6 +178,11 @@ pub async fn hold(
         }
     }
     let mut state = state_of(&mut tx, source).await?;
+    let mut words: Vec<(Topic, Word)> = mended(cx, &state).into_iter().collect();
+    if already.is_none() {
+        words.push((Topic::SourceHeld, Word::More(1)));
+    }
+    event::of_source(&mut tx, cx, now, &source.name, words).await?;
     state.last_run = Some(run);
     state.last_at = Some(now);
     state.last_state = Some(RunState::Held.to_string());
@@ -183,12 +203,20 @@ pub async fn hold(
     })
 }
 
-/// The held runs that this one leaves behind: it spoke of one of their things, or of all things of that kind. What is held
-/// of other things still waits, and was planned on ground that did not move.
-async fn overtaken(db: &Db, source: &SourcePolicy, present: &Presence) -> Result<Vec<RunId>, Error> {
+/// The held runs of a source as another one finds them.
+struct Waiting {
+    /// It leaves them behind: it spoke of one of their things, or of all things of that kind.
+    overtaken: Vec<RunId>,
+    /// What is held of other things still waits, and was planned on ground that did not move.
+    others: bool,
+}
+
+async fn waiting(db: &Db, source: &SourcePolicy, present: &Presence) -> Result<Waiting, Error> {
     let mut read = db.read().await?;
     let mut found = Vec::new();
-    for held in store::run::held(&mut read, &source.name).await? {
+    let all = store::run::held(&mut read, &source.name).await?;
+    let number = all.len();
+    for held in all {
         let mut after = 0;
         loop {
             let items = store::run::items(&mut read, held.id, after, PAGE).await?;
@@ -201,7 +229,7 @@ async fn overtaken(db: &Db, source: &SourcePolicy, present: &Presence) -> Result
             }
         }
     }
-    Ok(found)
+    Ok(Waiting { others: found.len() < number, overtaken: found })
 }
 
 /// Nobody sees these rows before the run's own row is there.

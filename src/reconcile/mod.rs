@@ -16,6 +16,8 @@ mod correlate;
 mod day;
 mod edges;
 mod event;
+#[cfg(test)]
+mod event_tests;
 mod gather;
 mod guard;
 pub mod invite;

@@ -62,6 +62,12 @@ impl SourceState {
         self.status = serde_json::to_string(status).unwrap_or_default();
     }
 
+    /// Somebody is told: it failed twice in a row, or in a way that is not tried again by itself.
+    pub fn is_failing(&self) -> bool {
+        let status = self.status();
+        self.last_state.as_deref() == Some("failed") && (status.failures > 1 || !status.passes)
+    }
+
     /// When it is tried again after a failure that may be over by then; each time twice as much later.
     pub fn retry_at(&self) -> Option<Millis> {
         let status = self.status();

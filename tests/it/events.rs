@@ -97,7 +97,7 @@ async fn r37_many_changes_are_one_signed_event_for_each_exchange_until_it_is_ack
             assert!(start.elapsed() < Duration::from_secs(10));
         }
         let ready = daemon.http.get("/readyz?verbose").await.expect(200);
-        assert_eq!(ready["events_open"], json!({"pbx.reload_required": 2}));
+        assert_eq!(ready["events_open"], json!({"pbx.reload_required": 2, "source.failing": 0, "source.held": 0}));
         let listed = daemon.cli(&["events", "list"]);
         assert!(listed.stdout.contains("North") && listed.stdout.contains("exchange 3"), "{listed:?}");
 

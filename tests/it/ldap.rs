@@ -8,6 +8,7 @@ mod groups;
 mod half;
 mod kills;
 mod modes;
+mod outage;
 mod schedule;
 mod srv;
 mod sync;
