@@ -220,16 +220,15 @@ async fn rename(tx: &mut Tx, batch: &Batch<'_>, things: &[&Thing]) -> Result<(),
     let via = |new: &str| if several { format!("renamed:{new}") } else { new.to_owned() };
     for (id, old, new) in &renames {
         store::edge::rename_target(tx, source, *id, old, &via(new)).await?;
-        // A directory without referential integrity still lists the old name, and may give it to somebody else: whoever
-        // lists it is read anew by the next run, although it looks the same.
-        store::assertion::forget_digests(tx, source, *id).await?;
     }
+    // A directory without referential integrity still lists the old name, and may give it to somebody else: whoever lists it is
+    // read anew by the next run, although it looks the same.
+    let mut renamed: Vec<EntityId> = renames.iter().map(|(id, ..)| *id).collect();
     // Out of what is searched it has another name, of which nothing is told: whoever lists it may list that.
     if batch.cx.run.is_some() {
-        for thing in things.iter().filter(|thing| thing.lost_alias(source)) {
-            store::assertion::forget_digests(tx, source, thing.now.id).await?;
-        }
+        renamed.extend(things.iter().filter(|thing| thing.lost_alias(source)).map(|thing| thing.now.id));
     }
+    store::assertion::forget_digests(tx, source, &renamed).await?;
     if several {
         for (id, _, new) in &renames {
             store::edge::rename_target(tx, source, *id, &via(new), new).await?;

@@ -218,10 +218,14 @@ pub async fn by_aliases(
     Ok(found)
 }
 
-/// Whatever of this source points at the entity goes through the mapping again when it is read next.
-pub async fn forget_digests(tx: &mut Tx, source: &str, pointed_at: EntityId) -> Result<(), Error> {
-    // By the index of the things: few point at one, and a source may have a million.
-    const SQL: &str = "UPDATE assertion SET digest = NULL WHERE source || '' = $1 AND digest IS NOT NULL \
-                       AND entity_id IN (SELECT from_id FROM edge WHERE source = $1 AND to_id = $2)";
-    tx.execute(SQL, values![source, pointed_at]).await.map(drop)
+/// Whatever of this source points at one of the entities goes through the mapping again when it is read next.
+pub async fn forget_digests(tx: &mut Tx, source: &str, pointed_at: &[EntityId]) -> Result<(), Error> {
+    for pointed_at in pointed_at.chunks(sql::MOST) {
+        // By the index of the things: few point at one, and a source may have a million.
+        let mut text = Text::new("UPDATE assertion SET digest = NULL WHERE source || '' = ");
+        text.bind(source).push(" AND digest IS NOT NULL AND entity_id IN (SELECT from_id FROM edge WHERE source = ");
+        text.bind(source).push(" AND to_id IN ").list(pointed_at.iter().copied()).push(")");
+        tx.execute(text.sql, text.values).await?;
+    }
+    Ok(())
 }

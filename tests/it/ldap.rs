@@ -2,6 +2,7 @@
 //! a daemon makes of it: first run, changes, renames, the guard. The reader's rules are tested in `src/sources/ldap`.
 
 mod active_directory;
+mod anew;
 mod complaints;
 mod faults;
 mod groups;
