@@ -10,6 +10,7 @@ mod half;
 mod kills;
 mod modes;
 mod outage;
+mod pictures;
 mod schedule;
 mod srv;
 mod sync;

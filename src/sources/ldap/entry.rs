@@ -1,11 +1,14 @@
 //! A search result entry: one message of bytes with marks in it, so that an entry which turns out to be the known one costs
 //! three allocations. Names are lower-cased in place and lose their options, bytes stay bytes until somebody needs text.
-//! Start at `Entry::of`; `raw` is the record that mappings see, `canonical` what is digested.
+//! Start at `Entry::of`; `raw` is the record that mappings see, `canonical` what is digested. A picture leaves here only as the
+//! digest of its bytes.
 
+use std::fmt::Write as _;
 use std::ops::Range;
 
 use base64::Engine as _;
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 
 use super::ber::{Garbage, OCTETS, Reader, SEQUENCE, SET};
 
@@ -140,11 +143,16 @@ impl Entry {
         sorted.sort_unstable();
         for (name, value) in sorted {
             field(name, out);
-            field(value, out);
+            if is_picture(name) {
+                field(&Sha256::digest(value), out);
+            } else {
+                field(value, out);
+            }
         }
     }
 
-    /// The record that mappings see: lower-case names and `dn`; one value is a text, several are a list, bytes are base64.
+    /// The record that mappings see: lower-case names and `dn`; one value is a text, several are a list, bytes are base64,
+    /// pictures their digest.
     pub(super) fn raw(&self) -> Value {
         let mut map = Map::new();
         for (name, value) in self.pairs() {
@@ -165,10 +173,25 @@ impl Entry {
 }
 
 fn shown(name: &str, value: &[u8]) -> String {
+    if is_picture(name.as_bytes()) {
+        return hex(&Sha256::digest(value));
+    }
     let guid = if name == "objectguid" { guid(value) } else { None };
-    let binary = matches!(name, "jpegphoto" | "thumbnailphoto" | "usercertificate");
-    let text = if binary { None } else { std::str::from_utf8(value).ok().map(str::to_owned) };
+    let text = if name == "usercertificate" { None } else { std::str::from_utf8(value).ok().map(str::to_owned) };
     guid.or(text).unwrap_or_else(|| base64::engine::general_purpose::STANDARD.encode(value))
+}
+
+/// SCIM wants the address of a picture (RFC 7643 §4.1.2), and the bytes are of no use to anybody here: what tells one picture from
+/// another is enough.
+fn is_picture(name: &[u8]) -> bool {
+    matches!(name, b"jpegphoto" | b"thumbnailphoto" | b"photo")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// The upper end in `range=0-1499` or `range=1500-*`.
@@ -213,7 +236,7 @@ pub(super) mod tests {
                 ("objectGUID", &[&guid]),
                 ("cn;lang-cs", &["Eva".as_bytes()]),
                 ("CN", &[b"Eve"]),
-                ("jpegPhoto", &[&[0xff, 0xd8]]),
+                ("userCertificate;binary", &[b"x509"]),
                 ("odd", &[&[0xff], b"x"]),
                 ("mail", &[b"a@x"]),
             ],
@@ -222,10 +245,32 @@ pub(super) mod tests {
         assert_eq!(
             entry.raw(),
             json!({
-                "dn": "uid=eva,dc=x", "cn": ["Eva", "Eve"], "jpegphoto": "/9g=", "odd": ["/w==", "x"], "mail": "a@x",
+                "dn": "uid=eva,dc=x", "cn": ["Eva", "Eve"], "usercertificate": "eDUwOQ==", "odd": ["/w==", "x"], "mail": "a@x",
                 "objectguid": "00112233-4455-6677-8899-aabbccddeeff"
             })
         );
+    }
+
+    #[test]
+    fn of_a_picture_only_the_digest_is_seen() {
+        let hello = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+        let pictures = entry(
+            "uid=eva,dc=x",
+            &[
+                ("jpegPhoto", &[b"hello", &[0xff, 0xd8]]),
+                ("thumbnailPhoto;binary", &[b"hello"]),
+                ("PHOTO;x-small", &[b"hello"]),
+            ],
+        );
+        let raw = pictures.raw();
+        assert_eq!((&raw["thumbnailphoto"], &raw["photo"]), (&json!(hello), &json!(hello)));
+        assert_eq!(raw["jpegphoto"][0], hello);
+        assert!(raw["jpegphoto"][1].as_str().is_some_and(|text| text.len() == 64 && text != hello));
+        // Its bytes are not even copied to see whether the entry is the known one.
+        let large = vec![7; 100_000];
+        let mut canonical = Vec::new();
+        entry("uid=eva,dc=x", &[("jpegPhoto", &[&large])]).canonical("", &mut canonical);
+        assert!(canonical.len() < 100, "{}", canonical.len());
     }
 
     #[test]
