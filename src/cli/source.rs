@@ -70,6 +70,9 @@ fn report(answer: &Value) {
     if went_well && answer["stops"].as_array().is_none_or(Vec::is_empty) && !answer["message"].is_null() {
         println!("read by {}", line(&text(&answer["message"])));
     }
+    for remark in answer["remarks"].as_array().into_iter().flatten() {
+        println!("note: {}", line(&text(remark)));
+    }
     undone(answer);
     if answer["state"] == "failed" {
         // Why stands on standard error.

@@ -144,6 +144,8 @@ pub struct Applied {
     pub run: Option<RunId>,
     /// Somebody may wait for what was written: mails, events.
     pub wake: bool,
+    /// Groups that another group was put into.
+    pub nested: Vec<EntityId>,
 }
 
 impl Applied {
@@ -163,6 +165,8 @@ pub struct Touched<'t> {
     /// Before and after, of the entities whose row changed. No `before`: it is new.
     pub entities: Vec<(Option<&'t Entity>, &'t Entity)>,
     pub edges: Vec<EdgeChange>,
+    /// Groups that another group was put into.
+    pub nested: Vec<EntityId>,
 }
 
 impl Touched<'_> {

@@ -75,12 +75,20 @@ async fn apply_in(
     event::raise(tx, cx, at, &touched, &followed).await?;
     super::invite::settle(tx, cx, source, &touched).await?;
     let wake = !touched.is_empty();
-    drop(touched);
+    let Touched { nested, .. } = touched;
     let mut changes = planned.changes;
     changes.extend(followed);
     // Of a run nobody asks.
     let entities = if cx.run.is_some() { HashMap::new() } else { write::entities_of(planned.world) };
     Ok(Applied { run: (!changes.is_empty()).then_some(run), wake, changes, outcomes: planned.outcomes, entities })
+    Ok(Applied {
+        run: (!changes.is_empty()).then_some(run),
+        wake,
+        nested,
+        changes,
+        outcomes: planned.outcomes,
+        entities: write::entities_of(planned.world),
+    })
 }
 
 /// The rooms that hang on people follow in the same transaction.
@@ -199,7 +207,7 @@ pub async fn block(
     let run = cx.run.unwrap_or_else(|| run_of_day(&source.name, at));
     let of = write::Noted { source: &source.name, kind: source.kind.into(), run, at };
     write::note(tx, cx, &of, std::slice::from_ref(&change)).await?;
-    let touched = Touched { entities: vec![(Some(&before), &now)], edges: Vec::new() };
+    let touched = Touched { entities: vec![(Some(&before), &now)], ..Touched::default() };
     follow(tx, &touched).await?;
     let followed = licence::follow(tx, cx, &of, &touched).await?;
     event::raise(tx, cx, at, &touched, &followed).await?;

@@ -57,6 +57,7 @@ async fn carry_out(db: &Db, cx: &Context, source: &SourcePolicy, run: &Run) -> R
         ended: Some(cx.clock.now()),
         counts: tally.counts.clone(),
         digest: Some(digest.clone()),
+        message: tally.told().or(run.message),
         ..run
     };
     store::run::put(&mut tx, &ended).await?;

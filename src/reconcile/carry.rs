@@ -1,11 +1,13 @@
 //! Carries a spool out: in pieces, each a transaction of its own, in the order of the stages; at the end once more what was
 //! refused because of something that has gone meanwhile. Idempotent: after a crash the next run does the rest.
 
+use std::collections::BTreeSet;
+
 use super::apply::apply_while;
 use super::report::Tally;
 use super::spool::{self, Ahead, Spool, Stage};
 use super::turn::begin;
-use super::{Applied, Context, Error, Leaving, MOST_RECORDS, Outcome, Refusal};
+use super::{Applied, Context, Error, Leaving, MOST_RECORDS, Outcome, Refusal, circles};
 use crate::model::desired::Record;
 use crate::model::source::SourcePolicy;
 use crate::model::time::Millis;
@@ -22,6 +24,7 @@ pub async fn out(
     tally: &mut Tally,
 ) -> Result<(), Error> {
     let mut carried = 0_usize;
+    let mut nested = BTreeSet::new();
     let mut stages = spool.stages();
     spool.clear(Stage::Again);
     stages.push(Stage::Again);
@@ -48,9 +51,11 @@ pub async fn out(
                     }
                 }
                 applied.changes.iter().for_each(|change| tally.change(change));
+                nested.extend(applied.nested);
             }
         }
     }
+    tally.remarks = circles::among(db, &source.name, &nested).await?;
     Ok(())
 }
 
@@ -128,6 +133,7 @@ async fn piece(
         let one = apply_while(&mut tx, cx, source, batch, Some(leaving)).await?;
         applied.changes.extend(one.changes);
         applied.outcomes.extend(one.outcomes);
+        applied.nested.extend(one.nested);
         applied.run = applied.run.or(one.run);
     }
     if let Some(run) = applied.run.filter(|run| !cx.is_open(*run)) {

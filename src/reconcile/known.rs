@@ -55,7 +55,7 @@ impl KnownSet {
         let mut read = db.read().await?;
         let texts: Vec<&str> = names.iter().map(String::as_str).collect();
         let known = store::assertion::by_aliases(&mut read, &self.source, &texts).await?;
-        let mut known: HashSet<String> = known.into_iter().map(|(name, _)| name).collect();
+        let mut known: HashSet<String> = known.into_iter().map(|(name, ..)| name).collect();
         let targets: Vec<String> = names.iter().map(|name| Ref::Alias(name.clone()).stored()).collect();
         let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
         let waiting = store::edge::waiting_for(&mut read, &targets).await?;

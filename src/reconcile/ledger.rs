@@ -53,6 +53,7 @@ pub async fn done(
             ended: Some(now),
             counts: tally.counts.clone(),
             digest: Some(digest.clone()),
+            message: tally.told(),
             ..blank(run, source, started)
         };
         store::run::put(&mut tx, &row).await?;
@@ -200,6 +201,7 @@ pub async fn hold(
         digest,
         stops,
         message,
+        remarks: Vec::new(),
     })
 }
 

@@ -11,6 +11,7 @@ mod apply_tests;
 mod approve;
 mod bound;
 mod carry;
+mod circles;
 pub mod context;
 mod correlate;
 mod day;

@@ -45,6 +45,8 @@ pub struct Report {
     pub stops: Vec<Stop>,
     /// Why it failed or was held.
     pub message: Option<String>,
+    /// What somebody should know although all went well.
+    pub remarks: Vec<String>,
 }
 
 impl Report {
@@ -60,6 +62,7 @@ impl Report {
             digest,
             stops: Vec::new(),
             message: None,
+            remarks: tally.remarks,
         }
     }
 
@@ -125,6 +128,7 @@ impl std::fmt::Display for Stop {
 pub struct Tally {
     pub counts: BTreeMap<String, u64>,
     pub refused: Vec<Refused>,
+    pub remarks: Vec<String>,
     digests: Vec<[u8; 32]>,
 }
 
@@ -138,6 +142,11 @@ impl Tally {
     pub fn change(&mut self, change: &Change) {
         self.add(change.op.as_str(), 1);
         self.digests.push(digest_of(change));
+    }
+
+    /// What a run's row says of itself.
+    pub fn told(&self) -> Option<String> {
+        (!self.remarks.is_empty()).then(|| self.remarks.join("; "))
     }
 
     pub fn refuse(&mut self, outcome: &Outcome, refusal: &Refusal) {

@@ -129,6 +129,7 @@ async fn walk(
                 digest,
                 stops: surveyed.stops,
                 message,
+                remarks: Vec::new(),
             })
         }
         Mode::Sync { expect } => {
@@ -173,5 +174,6 @@ fn failed(source: &SourcePolicy, reason: String) -> Report {
         digest: Tally::default().digest(),
         stops: Vec::new(),
         message: Some(reason),
+        remarks: Vec::new(),
     }
 }

@@ -201,6 +201,7 @@ async fn preview(db: &Db, cx: &Context, source: &SourcePolicy, id: RunId, plan: 
         digest,
         stops: Vec::new(),
         message: None,
+        remarks: Vec::new(),
     };
     Ok(Undone { report, undone: id, paused: false, since, changed_since, stays })
 }

@@ -191,9 +191,11 @@ async fn edges(
     let mut put = Vec::with_capacity(come.len());
     for (mut edge, new, same) in come {
         let waited = edge.to.is_none();
-        edge.to = edge.to.or_else(|| found.get(&edge.target).copied());
+        let end = found.get(&edge.target);
+        edge.to = edge.to.or_else(|| end.map(|(id, _)| *id));
         if new || (waited && edge.to.is_some()) {
             touched.edges.extend(edge_change(&edge, true));
+            touched.nested.extend(end.filter(|(_, kind)| nests(&edge, *kind)).map(|_| edge.from));
         }
         if !same || edge.to.is_some() {
             put.push(edge);
@@ -206,6 +208,11 @@ async fn edges(
 
 fn edge_change(edge: &Edge, added: bool) -> Option<EdgeChange> {
     Some(EdgeChange { rel: edge.rel, from: edge.from, to: edge.to?, added })
+}
+
+/// Whether a thing of this kind at its far end makes the edge one of a group in a group.
+fn nests(edge: &Edge, kind: Kind) -> bool {
+    edge.rel == Rel::Member && kind == Kind::Group
 }
 
 /// What pointed at a thing by its old name points at it by the new one. In two steps where there are several, because two
@@ -237,8 +244,8 @@ async fn rename(tx: &mut Tx, batch: &Batch<'_>, things: &[&Thing]) -> Result<(),
     Ok(())
 }
 
-/// Target text -> entity, of those that can be told now.
-async fn resolve(tx: &mut Tx, batch: &Batch<'_>, wanted: Vec<Ref>) -> Result<HashMap<String, EntityId>, Error> {
+/// Target text -> entity and what it is, of those that can be told now.
+async fn resolve(tx: &mut Tx, batch: &Batch<'_>, wanted: Vec<Ref>) -> Result<HashMap<String, (EntityId, Kind)>, Error> {
     let mut found = HashMap::new();
     let mut ids: Vec<EntityId> = Vec::new();
     let mut aliases: Vec<&str> = Vec::new();
@@ -254,13 +261,13 @@ async fn resolve(tx: &mut Tx, batch: &Batch<'_>, wanted: Vec<Ref>) -> Result<Has
     }
     for (kind, keys) in keys {
         for (key, id) in store::assertion::by_keys(tx, &batch.source.name, kind, &keys).await? {
-            found.insert(Ref::Key(kind, key).stored(), id);
+            found.insert(Ref::Key(kind, key).stored(), (id, kind));
         }
     }
-    for (alias, id) in store::assertion::by_aliases(tx, &batch.source.name, &aliases).await? {
-        found.insert(Ref::Alias(alias).stored(), id);
+    for (alias, id, kind) in store::assertion::by_aliases(tx, &batch.source.name, &aliases).await? {
+        found.insert(Ref::Alias(alias).stored(), (id, kind));
     }
-    let mut by_value: BTreeMap<String, Vec<EntityId>> = BTreeMap::new();
+    let mut by_value: BTreeMap<String, (Kind, Vec<EntityId>)> = BTreeMap::new();
     for ((kind, attribute), values) in values {
         let holders = match attribute {
             "login" => store::lookup::logins(tx, kind, &values).await?,
@@ -268,13 +275,13 @@ async fn resolve(tx: &mut Tx, batch: &Batch<'_>, wanted: Vec<Ref>) -> Result<Has
         };
         for (value, id) in holders {
             let reference = Ref::Match { kind, attribute: attribute.to_owned(), value };
-            by_value.entry(reference.stored()).or_default().push(id);
+            by_value.entry(reference.stored()).or_insert_with(|| (kind, Vec::new())).1.push(id);
             ids.push(id);
         }
     }
     // Of other realms, and of what is deleted, a source knows nothing.
-    let living: HashMap<EntityId, Option<Realm>> =
-        store::entity::living(tx, &ids).await?.into_iter().map(|(id, _, realm)| (id, realm)).collect();
+    let living: HashMap<EntityId, (Kind, Option<Realm>)> =
+        store::entity::living(tx, &ids).await?.into_iter().map(|(id, kind, realm)| (id, (kind, realm))).collect();
     // A customer's own source knows nobody but its own.
     let own: Option<HashSet<EntityId>> = match batch.source.company {
         Some(_) => Some(store::assertion::held_among(tx, &batch.source.name, &ids).await?.into_iter().collect()),
@@ -283,17 +290,17 @@ async fn resolve(tx: &mut Tx, batch: &Batch<'_>, wanted: Vec<Ref>) -> Result<Has
     let lives = |id: &EntityId| {
         living
             .get(id)
-            .is_some_and(|realm| realm.is_none() || batch.source.realm.is_none() || *realm == batch.source.realm)
+            .is_some_and(|(_, realm)| realm.is_none() || batch.source.realm.is_none() || *realm == batch.source.realm)
     };
     let seen = |id: &EntityId| lives(id) && own.as_ref().is_none_or(|own| own.contains(id));
     found.extend(wanted.iter().filter_map(|reference| match reference {
-        Ref::Id(id) if seen(id) => Some((reference.stored(), *id)),
+        Ref::Id(id) if seen(id) => Some((reference.stored(), (*id, living.get(id)?.0))),
         _ => None,
     }));
-    for (target, mut ids) in by_value {
+    for (target, (kind, mut ids)) in by_value {
         ids.retain(&lives);
         if let [one] = ids.as_slice() {
-            found.insert(target, *one); // two of them: it waits until there is one
+            found.insert(target, (*one, kind)); // two of them: it waits until there is one
         }
     }
     Ok(found)
@@ -386,8 +393,13 @@ async fn arrivals(tx: &mut Tx, batch: &Batch<'_>, things: &[&Thing], touched: &m
     }
     let wanted: BTreeMap<&String, &Ref> = waiting.iter().map(|edge| (&edge.target, &by_target[&edge.target])).collect();
     let found = resolve(tx, batch, wanted.into_values().cloned().collect()).await?;
-    let put: Vec<Edge> =
-        waiting.into_iter().filter_map(|edge| Some(Edge { to: Some(*found.get(&edge.target)?), ..edge })).collect();
+    let come = waiting.into_iter().filter_map(|edge| {
+        let (to, kind) = *found.get(&edge.target)?;
+        Some((Edge { to: Some(to), ..edge }, kind))
+    });
+    let come: Vec<(Edge, Kind)> = come.collect();
+    touched.nested.extend(come.iter().filter(|(edge, kind)| nests(edge, *kind)).map(|(edge, _)| edge.from));
+    let put: Vec<Edge> = come.into_iter().map(|(edge, _)| edge).collect();
     touched.edges.extend(put.iter().filter_map(|edge| edge_change(edge, true)));
     Ok(store::edge::put(tx, &put).await?)
 }

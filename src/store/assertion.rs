@@ -205,14 +205,15 @@ pub async fn by_aliases(
     session: &mut impl Session,
     source: &str,
     aliases: &[&str],
-) -> Result<Vec<(String, EntityId)>, Error> {
+) -> Result<Vec<(String, EntityId, Kind)>, Error> {
     let mut found = Vec::new();
     for aliases in aliases.chunks(sql::MOST) {
-        let mut text = Text::new("SELECT a.alias, a.entity_id FROM assertion a JOIN entity e ON e.id = a.entity_id ");
+        let mut text =
+            Text::new("SELECT a.alias, a.entity_id, e.kind FROM assertion a JOIN entity e ON e.id = a.entity_id ");
         text.push("WHERE e.state <> 'tombstone' AND NOT a.ended AND a.source = ").bind(source);
         text.push(" AND a.alias IN ").list(aliases.iter().copied());
         for row in session.all(text.sql, text.values).await? {
-            found.push((row.get(0)?, row.parse(1)?));
+            found.push((row.get(0)?, row.parse(1)?, row.parse(2)?));
         }
     }
     Ok(found)

@@ -170,6 +170,24 @@ pub async fn unresolve(tx: &mut Tx, ids: &[EntityId]) -> Result<(), Error> {
     Ok(())
 }
 
+/// Which group is in which, from these groups upwards: (member, group) each once, `limit` pairs at most. Groups that are switched
+/// off hold nobody.
+pub async fn nesting(
+    session: &mut impl Session,
+    groups: &[EntityId],
+    limit: i64,
+) -> Result<Vec<(EntityId, EntityId)>, Error> {
+    // Literals, as in the index `edge_member`. UNION ends where groups hold each other.
+    let mut text =
+        Text::new("WITH RECURSIVE up(member, id) AS (SELECT m.to_id, m.from_id FROM edge m CROSS JOIN entity e ");
+    text.push("WHERE m.rel = 'member' AND e.id = m.from_id AND e.active AND m.to_id IN ").list(groups.iter().copied());
+    text.push(" UNION SELECT m.to_id, m.from_id FROM up CROSS JOIN edge m CROSS JOIN entity e ")
+        .push("WHERE m.rel = 'member' AND m.to_id = up.id AND e.id = m.from_id AND e.active) ")
+        .push("SELECT member, id FROM up LIMIT ")
+        .bind(limit);
+    session.all(text.sql, text.values).await?.iter().map(|row| Ok((row.parse(0)?, row.parse(1)?))).collect()
+}
+
 /// How many rows a source asserts of a relation that begin at things of its own.
 pub async fn count_of_source(session: &mut impl Session, source: &str, rel: Rel) -> Result<u64, Error> {
     const SQL: &str = "SELECT count(*) FROM edge WHERE rel = $1 AND source = $2";

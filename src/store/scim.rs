@@ -2,7 +2,7 @@
 //! source that asks: what lies outside its realm, what it has let go of, and for a customer's own source whatever it does
 //! not hold itself, does not exist for it. Never writes: that is the engine's.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::db::{Error, Session, Tx};
 use super::filter::{Arrange, Cond, condition};
@@ -286,35 +286,64 @@ pub struct Group {
     pub direct: bool,
 }
 
-/// Every group of these users, also through groups in groups, as far as all of them exist for the source. `sight` is that
-/// of the group.
+/// So many groups deep somebody is followed: no real tree is as deep.
+pub const DEEPEST: usize = 64;
+
+/// Every group of these users, also through groups in groups, as far as all of them exist for the source and at most `DEEPEST`
+/// of them one in another. `sight` is that of the group.
 pub async fn groups(session: &mut impl Session, sight: &Sight<'_>, users: &[EntityId]) -> Result<Vec<Group>, Error> {
     let sight = sight.of(Kind::Group);
     let mut found = Vec::new();
     for users in users.chunks(sql::MOST) {
+        // Each membership once, however many ways lead to it: UNION ends where groups hold each other. A count of the levels in
+        // here would make every level of a circle another row.
         let mut statement = Text::default();
         statement
-            .push("WITH RECURSIVE up(user_id, id, far) AS (SELECT m.to_id, e.id, CAST(0 AS BIGINT) FROM edge m CROSS JOIN entity e ")
+            .push("WITH RECURSIVE up(member, id) AS (SELECT m.to_id, e.id FROM edge m CROSS JOIN entity e ")
             .push("WHERE e.id = m.from_id AND m.rel = 'member' AND m.to_id IN ")
             .list(users.iter().copied())
             .push(" AND ");
         seen(&mut statement, &sight, "e");
         statement
-            .push(" UNION SELECT up.user_id, e.id, CAST(1 AS BIGINT) FROM up CROSS JOIN edge m CROSS JOIN entity e ")
+            .push(" UNION SELECT m.to_id, e.id FROM up CROSS JOIN edge m CROSS JOIN entity e ")
             .push("WHERE m.rel = 'member' AND m.to_id = up.id AND e.id = m.from_id AND ");
         seen(&mut statement, &sight, "e");
-        statement
-            .push(") SELECT up.user_id, up.id, e.doc, min(up.far) FROM up JOIN entity e ON e.id = up.id ")
-            .push("GROUP BY up.user_id, up.id, e.doc ORDER BY up.user_id, up.id");
+        statement.push(") SELECT up.member, up.id, e.doc FROM up JOIN entity e ON e.id = up.id");
+        let (mut above, mut docs) = (HashMap::<EntityId, Vec<EntityId>>::new(), HashMap::<EntityId, String>::new());
         for row in session.all(statement.sql, statement.values).await? {
-            let far: i64 = row.get(3)?;
-            found.push(Group { user: row.parse(0)?, group: row.parse(1)?, doc: row.get(2)?, direct: far == 0 });
+            let group = row.parse(1)?;
+            above.entry(row.parse(0)?).or_default().push(group);
+            docs.insert(group, row.get(2)?);
+        }
+        let users: BTreeSet<EntityId> = users.iter().copied().collect();
+        for user in users {
+            let doc = |group: &EntityId| docs.get(group).cloned().unwrap_or_default();
+            let ways = ways_up(&above, user).into_iter();
+            found.extend(ways.map(|(group, direct)| Group { user, group, doc: doc(&group), direct }));
         }
     }
     Ok(found)
 }
 
-/// Every group that has this one as a member, directly or through others, seen or not.
+/// The groups above somebody, and whether it is a member itself.
+fn ways_up(above: &HashMap<EntityId, Vec<EntityId>>, user: EntityId) -> BTreeMap<EntityId, bool> {
+    let mut found = BTreeMap::new();
+    let mut level = vec![user];
+    for far in 0..DEEPEST {
+        let mut next = Vec::new();
+        for group in level.iter().filter_map(|member| above.get(member)).flatten() {
+            found.entry(*group).or_insert_with(|| {
+                next.push(*group);
+                far == 0
+            });
+        }
+        level = next;
+    }
+    found
+}
+
+/// Every group that has this one as a member, directly or through others, seen or not, at whatever depth: nobody closes a circle
+/// by making it long.
 pub async fn above(session: &mut impl Session, group: EntityId) -> Result<HashSet<EntityId>, Error> {
     // Literals, as in the index `edge_member`. UNION ends where groups hold each other.
     const SQL: &str = "WITH RECURSIVE up(id) AS (SELECT m.from_id FROM edge m WHERE m.rel = 'member' AND m.to_id = $1 \

@@ -278,7 +278,7 @@ fn answer(report: &Report, told: Told) -> Response {
     let body = json!({
         "state": report.state, "run": report.run, "lines": told.lines, "faulty": told.faulty, "faults": told.faults,
         "counts": report.counts, "refused": report.refused, "changes": report.changes, "digest": report.digest,
-        "stops": report.stops, "message": report.message,
+        "stops": report.stops, "message": report.message, "remarks": report.remarks,
     });
     match report.state {
         reconcile::End::Done | reconcile::End::Planned => Json(body).into_response(),

@@ -5,7 +5,7 @@ use crate::model::desired::Ref;
 use crate::model::order::Key;
 use crate::store::filter::{By, Order};
 use crate::store::testing::both;
-use crate::store::{Db, Read, entity, values};
+use crate::store::{Db, Read, edge, entity, values};
 
 const AGENTS: Sight<'static> = Sight { source: "okta", realm: Some(Realm::Agent), own_only: false, kind: Kind::User };
 
@@ -209,4 +209,46 @@ async fn s11_a_foreign_member_looks_like_one_that_nobody_has() {
         );
     })
     .await;
+}
+
+#[tokio::test]
+async fn a3_groups_are_followed_up_to_a_depth_and_circles_once() {
+    both(|db| async move {
+        fill(&db).await;
+        let mut tx = db.write().await.unwrap();
+        // 1 is in 1000, that in 1001 and so on; 2 is in a circle of three, and in one of them by itself as well.
+        let circle = [(2, 2000), (2, 2001), (2000, 2001), (2001, 2002), (2002, 2000)];
+        let chain = (0..100).map(|n| if n == 0 { (1, 1000) } else { (999 + n, 1000 + n) });
+        let groups: Vec<u32> = (1000..1100).chain(2000..2003).collect();
+        let doc = r#"{"displayName":"g"}"#;
+        for n in groups {
+            let sql = "INSERT INTO entity (id, kind, realm, active, blocked, state, flags, version, created, modified, doc) \
+                       VALUES ($1, 'group', 'agent', TRUE, FALSE, 'live', 0, 1, 0, 0, $2)";
+            tx.execute(sql, values![id(n), doc]).await.unwrap();
+        }
+        for (member, group) in chain.chain(circle) {
+            let sql = "INSERT INTO edge (rel, from_id, source, target, to_id) VALUES ('member', $1, 'hq', $2, $3)";
+            tx.execute(sql, values![id(group), Ref::Id(id(member)).stored(), id(member)]).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        let mut read = db.read().await.unwrap();
+        let found = groups_of(&mut read, &[id(1), id(2)]).await;
+        let of = |n: u32| found.iter().filter(|row| row.0 == id(n)).map(|row| (row.1, row.2)).collect::<Vec<_>>();
+        assert_eq!(of(2), [(id(2000), true), (id(2001), true), (id(2002), false)]);
+        let deep = of(1);
+        assert_eq!((deep.len(), deep[0]), (DEEPEST + 1, (id(10), true)), "and the group of before");
+        assert_eq!(deep.last(), Some(&(id(1063), false)));
+        let above = above(&mut read, id(2000)).await.unwrap();
+        assert_eq!(above.len(), 3, "a circle comes round to where it began");
+        let pairs = edge::nesting(&mut read, &[id(2001), id(1000)], 1000).await.unwrap();
+        assert_eq!(pairs.len(), 99 + 3);
+        assert_eq!(edge::nesting(&mut read, &[id(2001), id(1000)], 7).await.unwrap().len(), 7);
+    })
+    .await;
+}
+
+async fn groups_of(read: &mut Read, users: &[EntityId]) -> Vec<(EntityId, EntityId, bool)> {
+    let found = groups(read, &AGENTS, users).await.unwrap();
+    assert!(found.iter().all(|row| row.doc.starts_with('{')));
+    found.into_iter().map(|row| (row.user, row.group, row.direct)).collect()
 }

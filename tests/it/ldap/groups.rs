@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use musterd::reconcile::End;
 use musterd::store::Session as _;
 
+use super::super::support::daemon::Daemon;
 use super::super::support::slapd::{BASE, Directory, ldif, person};
 use super::super::support::{both, long};
 use super::modes::state;
+use super::section;
 use super::sync::{Hq, SYNC};
 
 /// Group -> logins of its members.
@@ -109,6 +111,65 @@ async fn a3_a_group_of_very_many_takes_one_more_by_one_row() {
         );
         drop(read);
         assert_eq!(count().await, members as i64 + 1);
+    })
+    .await;
+}
+
+fn group(name: &str) -> String {
+    format!("cn={name},ou=groups,{BASE}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a3_b5_groups_that_hold_each_other_are_taken_and_told_of_once() {
+    both(|which| async move {
+        let mut text = ldif(6, 0, 0);
+        for (name, member) in [("a", group("b")), ("b", group("c")), ("c", person(2))] {
+            text += &format!("dn: {}\nobjectClass: groupOfNames\ncn: {name}\nmember: {member}\n\n", group(name));
+        }
+        let directory = Directory::syncing(&text).await;
+        let ways = ["mode = 'paged'", "mode = 'syncrepl'"];
+        let mut all = Vec::new();
+        for mode in ways {
+            let hq = Hq::with(which, &directory.url(), mode).await;
+            let first = hq.poll(SYNC).await;
+            assert_eq!((first.state, &first.remarks), (End::Done, &Vec::new()), "{mode}: a tree is no circle");
+            all.push(hq);
+        }
+        directory.replace(&group("c"), "member", &[&person(2), &group("a")]).await;
+        // One more reads the circle as the first thing it reads.
+        all.push(Hq::with(which, &directory.url(), "").await);
+        for hq in &all {
+            let run = hq.poll(SYNC).await;
+            assert_eq!((run.state, run.refused.len()), (End::Done, 0), "{:?}", run.message);
+            assert_eq!(run.remarks, ["groups hold each other: a in c in b in a"]);
+            let now = members(hq).await;
+            assert_eq!([&now["a"], &now["b"], &now["c"]], ["b", "c", "a p000002"]);
+            let before = hq.figures().await;
+            let quiet = hq.poll(SYNC).await;
+            assert_eq!((quiet.run, quiet.remarks.len(), hq.figures().await), (None, 0, before));
+        }
+        // Said where groups came into groups, and not with every change.
+        directory.replace(&group("b"), "member", &[&group("c"), &person(3)]).await;
+        directory.replace(&group("a"), "description", &["all"]).await;
+        for hq in &all {
+            assert_eq!(hq.poll(SYNC).await.remarks, Vec::<String>::new());
+        }
+
+        let config = format!("[sources.hq]\nkind = 'ldap'\nrealm = 'agent'\n{}", section(&directory.url(), ""));
+        let daemon = Daemon::builder(which).config(&config).start().await;
+        let told = daemon.cli(&["sync", "hq"]);
+        assert!(told.code == 0 && told.stdout.contains("note: groups hold each other: a in c in b in a\n"), "{told:?}");
+        assert!(daemon.log().contains("groups hold each other: a in c in b in a"));
+        let runs: serde_json::Value = serde_json::from_str(&daemon.cli(&["runs", "--json"]).stdout).unwrap();
+        assert_eq!(runs["runs"][0]["message"], "groups hold each other: a in c in b in a");
+        let run = daemon.cli(&["run", runs["runs"][0]["id"].as_str().unwrap()]);
+        assert!(run.stdout.contains("groups hold each other"), "{run:?}");
+        directory.replace(&group("b"), "member", &[&person(3)]).await;
+        assert!(!daemon.cli(&["sync", "hq"]).stdout.contains("note:"));
+        directory.replace(&group("b"), "member", &[&person(3), &group("c")]).await;
+        let again = daemon.cli(&["sync", "hq", "--json"]);
+        let again: serde_json::Value = serde_json::from_str(&again.stdout).unwrap();
+        assert_eq!(again["remarks"], serde_json::json!(["groups hold each other: a in c in b in a"]), "{again}");
     })
     .await;
 }
