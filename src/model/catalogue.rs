@@ -157,6 +157,12 @@ impl Catalogue {
         self.tiers.iter().map(String::as_str).find(|tier| fold::key(tier) == key)
     }
 
+    /// How high a tier is.
+    pub fn rank(&self, name: &str) -> Option<usize> {
+        let key = fold::key(name);
+        self.tiers.iter().position(|tier| fold::key(tier) == key)
+    }
+
     /// `callcentrum`, `Callcentrum MINI`, `callcentrum-mini`.
     pub fn product(&self, name: &str) -> Option<Product> {
         let key = fold::key(name);

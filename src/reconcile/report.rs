@@ -119,7 +119,12 @@ impl std::fmt::Display for Stop {
         if let Some(reason) = self.reason {
             return write!(f, "{reason}: {} changes wait for somebody who has looked at them", self.losses);
         }
-        write!(f, "{}: {} of {} would be taken away, the limit is {}", self.what, self.losses, self.held, self.limit)
+        let Stop { what, losses, held, limit, .. } = self;
+        write!(f, "{what}: {losses} of {held} would be taken away, the limit is {limit}")?;
+        match losses.saturating_mul(100).checked_div(*held) {
+            Some(percent) => write!(f, " ({percent} percent)"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -98,7 +98,7 @@ pub async fn survey(
                 if guard::takes_away(&change) {
                     *losses.entry(change.kind).or_default() += 1;
                 }
-                for name in guard::emptied(&change) {
+                for name in guard::emptied(&change, &cx.policies.catalogue) {
                     *emptied.entry((change.kind, name)).or_default() += 1;
                 }
                 found.tally.change(&change);
@@ -114,7 +114,12 @@ pub async fn survey(
     }
     found.stops = stops(&mut session, source, read, &losses, &unlinked).await?;
     for ((kind, name), losses) in emptied.into_iter().filter(|(_, losses)| *losses > source.guard.count) {
-        let held = read.present.held(&mut session, kind, enough(source, losses)).await?;
+        // Of those who have one: a handful of licences among many people is all of them.
+        let held = if name == guard::LICENCE {
+            store::licence::count_of_source(&mut session, &source.name).await?
+        } else {
+            read.present.held(&mut session, kind, enough(source, losses)).await?
+        };
         let limit = source.guard.limit(held);
         if losses > limit {
             found.stops.push(Stop::limit(format!("{kind} {name}"), losses, held, limit));

@@ -215,6 +215,14 @@ pub async fn bill(session: &mut impl Session, company: EntityId) -> Result<Vec<A
     rows.iter().map(alike).collect()
 }
 
+/// How many people that the source holds have a licence or wait for one.
+pub async fn count_of_source(session: &mut impl Session, source: &str) -> Result<u64, Error> {
+    const SQL: &str = "SELECT count(*) FROM licence l WHERE EXISTS \
+                       (SELECT 1 FROM assertion a WHERE a.entity_id = l.entity_id AND a.source = $1 AND NOT a.ended)";
+    let count: i64 = session.one(SQL, values![source]).await?.get(0)?;
+    Ok(count.unsigned_abs())
+}
+
 /// Whose seat is to be freed by now.
 pub async fn due(session: &mut impl Session, now: Millis, limit: usize) -> Result<Vec<EntityId>, Error> {
     const SQL: &str = "SELECT entity_id FROM licence WHERE free_at IS NOT NULL AND free_at <= $1 \

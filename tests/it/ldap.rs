@@ -12,6 +12,7 @@ mod modes;
 mod outage;
 mod pictures;
 mod schedule;
+mod seats;
 mod srv;
 mod sync;
 mod undo;
