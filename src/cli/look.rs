@@ -109,7 +109,12 @@ pub fn sources(answer: &Value) {
         let state = if source["paused"] == true { "paused".to_owned() } else { text(&source["state"]) };
         let mut cells = vec![text(&source["source"]), text(&source["kind"]), state];
         cells.extend(["last_at", "last_good_at", "next_at"].map(|key| text(&source[key])));
-        cells.push([counts(&source["counts"]), text(&source["message"])].join(" "));
+        let drift = match source["drift"]["changes"].as_u64() {
+            None | Some(0) => String::new(),
+            Some(changes) => format!("(drift {changes})"),
+        };
+        let what = [counts(&source["counts"]), text(&source["message"]), drift].join(" ");
+        cells.push(what.trim_end().to_owned());
         cells
     };
     table(&["SOURCE", "KIND", "STATE", "LAST", "LAST GOOD", "NEXT", "WHAT"], rows(answer, row));

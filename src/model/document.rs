@@ -5,6 +5,14 @@ use serde_json::{Map, Value};
 
 pub type Document = Map<String, Value>;
 
+/// A value that is an object; nothing of any other.
+pub fn of(value: Value) -> Document {
+    match value {
+        Value::Object(document) => document,
+        _ => Document::new(),
+    }
+}
+
 /// The merged truth of several sayings, highest priority first. `null` in a higher one hides a lower value. The result
 /// has no `null` and no empty object.
 pub fn merge<'a>(sayings: impl IntoIterator<Item = &'a Document>) -> Document {

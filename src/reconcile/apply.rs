@@ -193,6 +193,8 @@ pub async fn block(
         serde_json::Value::Object(leaves) => leaves,
         _ => Document::new(),
     };
+    store::entity::update(tx, &[store::entity::Stored { entity: &now, ordered_at, gone_at }]).await?;
+    let leaves = |entity: &Entity| document::of(json!({"$blocked": entity.blocked, "$active": entity.active}));
     let (old, new) = (leaves(&before), leaves(&now));
     let change = Change {
         op: if blocked { Op::Disable } else { Op::Enable },

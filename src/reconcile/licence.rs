@@ -144,7 +144,7 @@ pub async fn set_pool(
         None => count_held(tx, catalogue, company, product).await?,
     };
     rows::put_pool(tx, company, &name, total, used).await?;
-    let seats = |total: Option<i64>| document_of(json!({"pool": {name.as_str(): {"total": total}}}));
+    let seats = |total: Option<i64>| document::of(json!({"pool": {name.as_str(): {"total": total}}}));
     let (old, new) = (seats(before.map(|pool| pool.total)), seats(Some(total)));
     let change = Change {
         op: Op::Licence,
@@ -245,7 +245,7 @@ async fn finish(
         None => rows::delete(tx, id).await?,
     }
     let shown = |row: &Option<Held>| match row {
-        Some(row) => document_of(json!({"licence": {
+        Some(row) => document::of(json!({"licence": {
             "wanted": row.wanted, "held": row.held, "state": row.state,
             "reasons": serde_json::from_str::<Value>(&row.reasons).unwrap_or_default(), "freeAt": row.free_at,
         }})),
@@ -263,13 +263,6 @@ async fn finish(
         after: document::difference(&old, &new),
     });
     Ok(())
-}
-
-fn document_of(value: Value) -> Document {
-    match value {
-        Value::Object(document) => document,
-        _ => Document::new(),
-    }
 }
 
 /// The row as it should be; a seat that it newly takes is claimed already.

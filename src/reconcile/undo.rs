@@ -183,8 +183,8 @@ async fn preview(db: &Db, cx: &Context, source: &SourcePolicy, id: RunId, plan: 
             label: entity.and_then(|entity| entity.login_key).unwrap_or_default(),
             source: source.name.clone(),
             key: id.to_string(),
-            before: document_of(json!({"$blocked": !blocked})),
-            after: document_of(json!({"$blocked": blocked})),
+            before: document::of(json!({"$blocked": !blocked})),
+            after: document::of(json!({"$blocked": blocked})),
         };
         surveyed.tally.change(&change);
         surveyed.changes.push(change);
@@ -256,11 +256,4 @@ async fn carry_out(db: &Db, cx: &Context, source: &SourcePolicy, run: &Run) -> R
     }
     let report = Report::done(&source.name, changed.then_some(id), digest, tally);
     Ok(Undone { report, undone: run.id, paused, since, changed_since, stays })
-}
-
-fn document_of(value: Value) -> Document {
-    match value {
-        Value::Object(document) => document,
-        _ => Document::new(),
-    }
 }

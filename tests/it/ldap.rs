@@ -4,6 +4,7 @@
 mod active_directory;
 mod anew;
 mod complaints;
+mod drift;
 mod faults;
 mod groups;
 mod half;
