@@ -80,15 +80,8 @@ async fn apply_in(
     changes.extend(followed);
     // Of a run nobody asks.
     let entities = if cx.run.is_some() { HashMap::new() } else { write::entities_of(planned.world) };
-    Ok(Applied { run: (!changes.is_empty()).then_some(run), wake, changes, outcomes: planned.outcomes, entities })
-    Ok(Applied {
-        run: (!changes.is_empty()).then_some(run),
-        wake,
-        nested,
-        changes,
-        outcomes: planned.outcomes,
-        entities: write::entities_of(planned.world),
-    })
+    let run = (!changes.is_empty()).then_some(run);
+    Ok(Applied { run, wake, nested, changes, outcomes: planned.outcomes, entities })
 }
 
 /// The rooms that hang on people follow in the same transaction.
@@ -189,11 +182,6 @@ pub async fn block(
     let gone_at = (!held).then_some(at);
     store::entity::update(tx, &[store::entity::Stored { entity: &now, before: Some(&before), ordered_at, gone_at }])
         .await?;
-    let leaves = |entity: &Entity| match json!({"$blocked": entity.blocked, "$active": entity.active}) {
-        serde_json::Value::Object(leaves) => leaves,
-        _ => Document::new(),
-    };
-    store::entity::update(tx, &[store::entity::Stored { entity: &now, ordered_at, gone_at }]).await?;
     let leaves = |entity: &Entity| document::of(json!({"$blocked": entity.blocked, "$active": entity.active}));
     let (old, new) = (leaves(&before), leaves(&now));
     let change = Change {
