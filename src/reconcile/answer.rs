@@ -34,6 +34,11 @@ pub enum Error {
     NoRun(RunId),
     #[error("run {id} is {state} and waits for no approval")]
     NotHeld { id: RunId, state: String },
+    #[error(
+        "run {id} was read with other settings than `{source_name}` has now: `musterd plan {source_name}` shows what would be done \
+         with these"
+    )]
+    OtherSettings { id: RunId, source_name: String },
     #[error("run {id} is {state}: only what a run has done can be taken back")]
     NotDone { id: RunId, state: String },
     /// Held changes that no longer fit, by label.

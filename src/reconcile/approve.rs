@@ -1,7 +1,8 @@
 //! A person says that what the guard held is right: exactly the held records are applied, and only onto what they were
-//! planned for. Where something changed meanwhile, nothing is applied and the things are named.
+//! planned for. Where something changed meanwhile, nothing is applied and the things are named. What a process that ended in
+//! the middle has left, the same word again does.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::report::{Report, Tally};
 use super::spool::{MAY_LOSE, Spool, Stage};
@@ -9,7 +10,7 @@ use super::turn::{Turn, begin};
 use super::{Context, Error, carry, event, ledger};
 use crate::model::desired::Record;
 use crate::model::event::Topic;
-use crate::model::id::RunId;
+use crate::model::id::{EntityId, RunId};
 use crate::model::kind::Kind;
 use crate::model::run::{Run, RunState};
 use crate::model::source::SourcePolicy;
@@ -17,11 +18,18 @@ use crate::store::{self, Db};
 
 const PAGE: i64 = 500;
 
-pub async fn approve(db: &Db, cx: &Context, id: RunId) -> Result<Report, Error> {
+/// `settings`: what the source would be read with now. What was read with others is not approved.
+pub async fn approve(db: &Db, cx: &Context, id: RunId, settings: Option<&str>) -> Result<Report, Error> {
     let mut read = db.read().await?;
     let run = store::run::by_id(&mut read, id).await?.ok_or(Error::NoRun(id))?;
+    let then = store::run::fingerprint(&mut read, id).await?;
     drop(read);
     waits(&run)?;
+    if let (Some(now), Some(then)) = (settings, then)
+        && now != then
+    {
+        return Err(Error::OtherSettings { id, source_name: run.source });
+    }
     let source = cx.policies.get(&run.source).ok_or_else(|| Error::NoSource(run.source.clone()))?;
     let turn = Turn::take(db, cx, &run.source).await?;
     let result = carry_out(db, &turn.within(cx), source, &run).await;
@@ -38,30 +46,37 @@ async fn carry_out(db: &Db, cx: &Context, source: &SourcePolicy, run: &Run) -> R
     let mut tx = begin(db, cx).await?;
     let run = store::run::lock(&mut tx, id).await?.ok_or(Error::NoRun(id))?;
     waits(&run)?; // two people at once: one of them is told
-    store::run::put(&mut tx, &Run { state: RunState::Approved, ..run.clone() }).await?;
-    if store::run::held(&mut tx, &source.name).await?.is_empty() {
-        let words = vec![event::over(Topic::SourceHeld, cx)];
-        event::of_source(&mut tx, cx, cx.clock.now(), &source.name, words).await?;
-    }
+    // Without an end: its process may be ended in the middle.
+    let message = Some("its approval is not done: `musterd approve` does the rest".to_owned());
+    store::run::put(&mut tx, &Run { state: RunState::Approved, ended: None, message, ..run.clone() }).await?;
     tx.commit().await?;
 
     let cx = &cx.within(id);
     cx.opened(id);
+    // What was done before its process ended counts, too.
+    let earlier = store::journal::counts(&mut db.read().await?, &[id]).await?;
     let mut tally = Tally::default();
     let is_leaving = |kind: Kind, key: &str| leaving.contains(&(kind, key.to_owned()));
     carry::out(db, cx, source, &mut spool, &is_leaving, run.started, &mut tally).await?;
     let digest = tally.digest();
+    for count in earlier {
+        tally.add(&count.op, count.count);
+    }
     let mut tx = begin(db, cx).await?;
     let ended = Run {
         state: RunState::Approved,
         ended: Some(cx.clock.now()),
         counts: tally.counts.clone(),
         digest: Some(digest.clone()),
-        message: tally.told().or(run.message),
+        message: tally.told().or(run.message.filter(|_| run.state == RunState::Held)),
         ..run
     };
     store::run::put(&mut tx, &ended).await?;
     store::run::drop_items(&mut tx, id).await?;
+    if store::run::held(&mut tx, &source.name).await?.is_empty() {
+        let words = vec![event::over(Topic::SourceHeld, cx)];
+        event::of_source(&mut tx, cx, cx.clock.now(), &source.name, words).await?;
+    }
     if let Some(fingerprint) = store::run::fingerprint(&mut tx, id).await? {
         let mut state = ledger::state_of(&mut tx, source).await?;
         state.fingerprint = Some(fingerprint);
@@ -74,6 +89,7 @@ async fn carry_out(db: &Db, cx: &Context, source: &SourcePolicy, run: &Run) -> R
 fn waits(run: &Run) -> Result<(), Error> {
     match run.state {
         RunState::Held => Ok(()),
+        RunState::Approved if run.ended.is_none() => Ok(()), // its approval was interrupted
         state => Err(Error::NotHeld { id: run.id, state: state.to_string() }),
     }
 }
@@ -101,6 +117,7 @@ async fn held(db: &Db, run: &Run) -> Result<Held, Error> {
         let Some(last) = items.last() else { return Ok(held) };
         after = last.seq;
         let ids: Vec<_> = items.iter().filter_map(|item| item.entity).collect();
+        let done = done(&mut session, run, &ids).await?;
         let now: BTreeMap<_, _> = store::entity::by_ids(&mut session, &ids)
             .await?
             .into_iter()
@@ -118,6 +135,7 @@ async fn held(db: &Db, run: &Run) -> Result<Held, Error> {
                 Record::Same { .. } | Record::Bad { .. } => continue,
             };
             match item.entity {
+                Some(id) if done.contains(&id) => continue,
                 Some(id) if now.get(&id).copied() != item.version => held.moved.push(key.clone()),
                 Some(_) => {}
                 None => {
@@ -131,7 +149,18 @@ async fn held(db: &Db, run: &Run) -> Result<Held, Error> {
         for (kind, keys) in unknown {
             let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
             let there = store::assertion::by_keys(&mut session, &run.source, kind, &keys).await?;
-            held.moved.extend(there.into_iter().map(|(key, _)| key));
+            let ids: Vec<EntityId> = there.iter().map(|(_, id)| *id).collect();
+            let done = self::done(&mut session, run, &ids).await?;
+            held.moved.extend(there.into_iter().filter(|(_, id)| !done.contains(id)).map(|(key, _)| key));
         }
     }
+}
+
+/// Those that this run has done already, before its process ended.
+async fn done(session: &mut store::Read, run: &Run, ids: &[EntityId]) -> Result<BTreeSet<EntityId>, Error> {
+    if run.state == RunState::Held {
+        return Ok(BTreeSet::new());
+    }
+    let rows = store::journal::of_run_and_entities(session, run.id, ids).await?;
+    Ok(rows.into_iter().filter_map(|row| row.change.entity).collect())
 }

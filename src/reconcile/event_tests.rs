@@ -105,7 +105,7 @@ async fn b2_a_run_that_waits_is_told_until_none_does() {
         world.cx.clock.advance(1_000);
         let held = sync(&world, people(0..20)).await;
         assert_eq!(told(&world, true).await, [(Topic::SourceHeld, 1, None)]);
-        approve(&world.db, &world.cx.acting_as("operator:eva"), held.run.unwrap()).await.unwrap();
+        approve(&world.db, &world.cx.acting_as("operator:eva"), held.run.unwrap(), None).await.unwrap();
         assert_eq!(told(&world, true).await, []);
         assert_eq!(told(&world, false).await[0], (Topic::SourceHeld, 1, Some("operator:eva".to_owned())));
     })

@@ -1,20 +1,23 @@
 //! What a reader says, taken to its last word: spooled, counted, and held against what the source held before. What is known is
 //! looked up for each where that is little, and read whole where the read is about everything. Start with `gather`.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
 use super::known::{self, KnownSet, Seen};
 use super::report::{Refused, Tally};
 use super::run::Read;
-use super::spool::{self, MAY_LOSE, Spool, Stage};
+use super::spool::{MAY_LOSE, Spool, Stage};
 use super::{Error, MOST_RECORDS, sound};
 use crate::model::desired::{Chunk, Desired, End, Record, Scope, Write};
 use crate::model::kind::Kind;
 use crate::model::source::SourcePolicy;
 use crate::store::{self, Db, Session};
+
+const TWICE: &str = "its key came twice in one read";
 
 /// Keys that are remembered to the end of a run.
 const MOST_NAMED: usize = 50_000;
@@ -146,6 +149,8 @@ struct Gathering {
     back: HashSet<u128>,
     /// Hashes of keys that are not known, or not yet: a key that comes twice is a fault of the source.
     new: HashSet<u128>,
+    /// Keys that came twice, with the hash of what was said; none where that differs, or is not known any more.
+    doubles: HashMap<u128, Option<[u8; 32]>>,
     /// Of those who are only said to be there.
     there: HashSet<u128>,
     /// Said to be gone, or switched off, before it was known who is held.
@@ -212,12 +217,17 @@ impl Gathering {
         let Some(at) = self.position(kind, key) else { return };
         self.same.mark(at);
         if self.told.has(at) {
-            self.twice(kind, key);
+            self.twice(kind, key, None);
         }
     }
 
-    fn twice(&mut self, kind: Kind, key: &str) {
-        self.bad(Some(kind), key.to_owned(), "its key came twice in one read".to_owned());
+    /// Of two that say different things nobody knows which one is meant: neither is taken (see `settle`).
+    fn twice(&mut self, kind: Kind, key: &str, said: Option<[u8; 32]>) {
+        self.bad(Some(kind), key.to_owned(), TWICE.to_owned());
+        let of = self.doubles.entry(known::hash(kind, key)).or_insert(said);
+        if *of != said {
+            *of = None;
+        }
     }
 
     fn is_there(&mut self, kind: Kind, key: &str) {
@@ -245,7 +255,8 @@ impl Gathering {
         let returns = self.left.remove(&hash) && self.back.insert(hash);
         let same = self.position(desired.kind, &desired.key).is_some_and(|at| self.same.has(at));
         if same || !(fresh || returns) {
-            self.twice(desired.kind, &desired.key);
+            let said = Sha256::digest(serde_json::to_vec(record)?).into();
+            self.twice(desired.kind, &desired.key, Some(said));
             return Ok(());
         }
         let flags = if known || !self.learned || desired.switches_off() { MAY_LOSE } else { 0 };
@@ -266,28 +277,35 @@ impl Gathering {
         Ok(())
     }
 
-    /// What came after it was said to be gone has not gone.
+    /// What came after it was said to be gone has not gone, and of entries that share a key none is taken that differs.
     fn settle(&mut self) -> Result<(), Error> {
-        if self.back.is_empty() {
-            return Ok(());
-        }
+        let mut strange = Vec::new();
         for stage in self.spool.stages() {
-            let Stage::Gone(kind) = stage else { continue };
-            let mut reader = self.spool.reader(stage)?;
-            self.spool.clear(stage);
-            loop {
-                let raw = reader.batch(0)?;
-                if raw.is_empty() {
-                    break;
+            match stage {
+                Stage::Gone(kind) if !self.back.is_empty() => {
+                    let back = &self.back;
+                    self.spool.retain(stage, |raw| {
+                        let record: Record = serde_json::from_slice(raw)?;
+                        Ok(!matches!(record, Record::Gone { key, .. } if back.contains(&known::hash(kind, &key))))
+                    })?;
                 }
-                for record in spool::parse(&raw)? {
-                    let back =
-                        matches!(&record, Record::Gone { key, .. } if self.back.contains(&known::hash(kind, key)));
-                    if !back {
-                        self.spool.put(stage, MAY_LOSE, &record)?;
-                    }
+                Stage::Present(kind) if !self.doubles.is_empty() => {
+                    let doubles = &self.doubles;
+                    self.spool.retain(stage, |raw| {
+                        let Record::Present(desired) = serde_json::from_slice(raw)? else { return Ok(true) };
+                        let Some(said) = doubles.get(&known::hash(kind, &desired.key)) else { return Ok(true) };
+                        let same = said.is_some_and(|said| Sha256::digest(raw)[..] == said);
+                        if !same {
+                            strange.push((kind, desired.key));
+                        }
+                        Ok(same)
+                    })?;
                 }
+                _ => {}
             }
+        }
+        for (kind, key) in strange {
+            self.bad(Some(kind), key, TWICE.to_owned());
         }
         Ok(())
     }
@@ -425,6 +443,16 @@ mod tests {
                 let of = |name: &str| report.counts.get(name).copied().unwrap_or(0);
                 assert_eq!((of("bad"), of("update"), of("disable")), (1, 1, 1), "{:?}", report.counts);
                 sync(&world, people(0..120)).await;
+            }
+            // Of two different ones under one key neither is taken, also where nobody had it.
+            for ask in [false, true] {
+                for key in ["k8", "k800"] {
+                    let two = ["one8", "two8"].map(|login| vec![present(user(key, login))]);
+                    let report = changes(&world, two.to_vec(), ask).await;
+                    assert_eq!((report.counts["bad"], report.is_empty()), (2, true), "{:?}", report.counts);
+                    let same = sync(&world, people(0..120)).await;
+                    assert!(same.is_empty(), "{:?}", same.counts);
+                }
             }
             // The last word counts.
             for ask in [false, true] {

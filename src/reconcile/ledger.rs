@@ -41,10 +41,10 @@ pub async fn done(
     present: &Presence,
     mut tally: Tally,
 ) -> Result<Report, Error> {
-    let Waiting { overtaken, others } = waiting(db, source, present).await?;
+    let Outcome { run, started, cursor, how, fingerprint } = outcome;
+    let Waiting { overtaken, others } = waiting(db, source, present, fingerprint.as_deref()).await?;
     let digest = tally.digest();
     let changed = changes_in(&tally.counts) > 0;
-    let Outcome { run, started, cursor, how, fingerprint } = outcome;
     let now = cx.clock.now();
     let mut tx = begin(db, cx).await?;
     if changed {
@@ -148,14 +148,15 @@ pub async fn hold(
     tally.refused.append(&mut surveyed.tally.refused);
     let message = told(&stops);
     let before = store::run::held(&mut db.read().await?, &source.name).await?;
-    let mut already = before.into_iter().find(|run| run.digest.as_deref() == Some(&digest));
+    let mut already =
+        before.into_iter().find(|run| run.state == RunState::Held && run.digest.as_deref() == Some(&digest));
     if let Some(run) = &already
         && !approve::still_fits(db, run).await?
     {
         already = None;
     }
     let run = already.as_ref().map_or_else(|| cx.clock.run_id(), |run| run.id);
-    let Waiting { mut overtaken, .. } = waiting(db, source, &read.present).await?;
+    let Waiting { mut overtaken, .. } = waiting(db, source, &read.present, read.fingerprint.as_deref()).await?;
     overtaken.retain(|held| *held != run);
     if already.is_none() {
         keep_items(db, cx, run, &mut read, &surveyed.marks).await?;
@@ -207,18 +208,24 @@ pub async fn hold(
 
 /// The held runs of a source as another one finds them.
 struct Waiting {
-    /// It leaves them behind: it spoke of one of their things, or of all things of that kind.
+    /// It leaves them behind: it spoke of one of their things, or of all things of that kind, or they were read with settings
+    /// that the source has no more.
     overtaken: Vec<RunId>,
     /// What is held of other things still waits, and was planned on ground that did not move.
     others: bool,
 }
 
-async fn waiting(db: &Db, source: &SourcePolicy, present: &Presence) -> Result<Waiting, Error> {
+async fn waiting(db: &Db, source: &SourcePolicy, present: &Presence, settings: Option<&str>) -> Result<Waiting, Error> {
     let mut read = db.read().await?;
     let mut found = Vec::new();
     let all = store::run::held(&mut read, &source.name).await?;
     let number = all.len();
     for held in all {
+        let then = store::run::fingerprint(&mut read, held.id).await?;
+        if then.is_some_and(|then| settings.is_some_and(|now| now != then)) {
+            found.push(held.id);
+            continue;
+        }
         let mut after = 0;
         loop {
             let items = store::run::items(&mut read, held.id, after, PAGE).await?;

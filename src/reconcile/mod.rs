@@ -9,6 +9,8 @@ pub mod apply;
 #[cfg(test)]
 mod apply_tests;
 mod approve;
+#[cfg(test)]
+mod approve_tests;
 mod bound;
 mod carry;
 mod circles;

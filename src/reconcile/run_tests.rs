@@ -16,7 +16,7 @@ use crate::model::source::{Absence, SourceKind};
 use crate::store::testing::{both, dump};
 use crate::store::{self, Db};
 
-const KINDS: [Kind; 2] = [Kind::User, Kind::Group];
+pub(super) const KINDS: [Kind; 2] = [Kind::User, Kind::Group];
 
 /// A reader that says these records and ends so. Records whose digest is known are told as `Same`, as readers do.
 pub(super) async fn read(
@@ -249,21 +249,21 @@ async fn b2_a_guarded_run_is_held_whole_and_approved_as_it_was() {
 
         let empty = read(&world, "ldap", Vec::new(), complete(), SYNC).await.unwrap();
         assert_eq!(empty.state, End::Held, "an empty answer is no order to remove everybody");
-        assert!(matches!(approve(&world.db, &world.cx, id).await, Err(Error::NotHeld { .. })), "superseded");
+        assert!(matches!(approve(&world.db, &world.cx, id, None).await, Err(Error::NotHeld { .. })), "superseded");
 
         // Something moves between the hold and the word of a person.
         let id = sync(&world, shrunk()).await.run.unwrap();
         let mut other = user("h25", "u25");
         other.attributes.insert("title".to_owned(), json!("Dr"));
         world.one("hr", other).await;
-        match approve(&world.db, &world.cx, id).await {
+        match approve(&world.db, &world.cx, id, None).await {
             Err(Error::Moved(names)) => assert_eq!(names, ["k25"]),
             other => panic!("{other:?}"),
         }
         world.gone("hr", Kind::User, "h25").await;
 
         let held = sync(&world, shrunk()).await;
-        let done = approve(&world.db, &world.cx, held.run.unwrap()).await.unwrap();
+        let done = approve(&world.db, &world.cx, held.run.unwrap(), None).await.unwrap();
         assert_eq!(done.digest, held.digest, "exactly what was shown");
         assert_eq!((done.counts["disable"], done.counts["create"]), (10, 2));
         assert!(sync(&world, shrunk()).await.is_empty());

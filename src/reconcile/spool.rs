@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::FileExt as _;
 
 use tokio::task::JoinHandle;
 
@@ -24,6 +25,9 @@ pub enum Stage {
 
 /// What a survey must look at even when it only looks for losses.
 pub const MAY_LOSE: u8 = 1;
+
+/// Taken back before anybody read it.
+const DROPPED: u8 = 0x80;
 
 /// Records in one transaction of a run. Neighbours in an index share its pages, which are written once per transaction;
 /// with more, a caller would wait too long for his turn.
@@ -59,6 +63,19 @@ impl Spool {
         Ok(())
     }
 
+    /// Only what is to be kept; in one pass, and nothing is written anew.
+    pub fn retain(&mut self, stage: Stage, mut keep: impl FnMut(&[u8]) -> Result<bool, Error>) -> Result<(), Error> {
+        let mut reader = self.reader(stage)?;
+        let Some(shelf) = self.shelves.get_mut(&stage) else { return Ok(()) };
+        while let Some((at, flags, record)) = reader.next(0)? {
+            if !keep(&record)? {
+                shelf.file.get_ref().write_all_at(&[flags | DROPPED], at)?;
+                shelf.count -= 1;
+            }
+        }
+        Ok(())
+    }
+
     pub fn count(&self, stage: Stage) -> u64 {
         self.shelves.get(&stage).map_or(0, |shelf| shelf.count)
     }
@@ -76,15 +93,19 @@ impl Spool {
 
     /// From its beginning.
     pub fn reader(&mut self, stage: Stage) -> Result<Reader, Error> {
-        let Some(shelf) = self.shelves.get_mut(&stage) else { return Ok(Reader(None)) };
+        let Some(shelf) = self.shelves.get_mut(&stage) else { return Ok(Reader { file: None, at: 0 }) };
         shelf.file.flush()?;
         let mut file = shelf.file.get_ref().try_clone()?;
         file.seek(SeekFrom::Start(0))?;
-        Ok(Reader(Some(BufReader::with_capacity(1 << 16, file))))
+        Ok(Reader { file: Some(BufReader::with_capacity(1 << 16, file)), at: 0 })
     }
 }
 
-pub struct Reader(Option<BufReader<File>>);
+pub struct Reader {
+    file: Option<BufReader<File>>,
+    /// How far it has come.
+    at: u64,
+}
 
 /// Records as they lie in the spool, and what they say.
 pub struct Ahead {
@@ -110,24 +131,35 @@ impl Reader {
 
     fn take(&mut self, flags: u8, most: usize) -> Result<Vec<Vec<u8>>, Error> {
         let mut batch = Vec::new();
-        let Some(file) = &mut self.0 else { return Ok(batch) };
-        while batch.len() < most {
+        while batch.len() < most
+            && let Some((_, _, record)) = self.next(flags)?
+        {
+            batch.push(record);
+        }
+        Ok(batch)
+    }
+
+    /// Where its flags stand, these, and the record.
+    fn next(&mut self, wanted: u8) -> Result<Option<(u64, u8, Vec<u8>)>, Error> {
+        let Some(file) = &mut self.file else { return Ok(None) };
+        loop {
             let mut head = [0; 5];
             match file.read_exact(&mut head) {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
                 Err(error) => return Err(error.into()),
             }
             let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
-            if head[4] & flags != flags {
+            let (at, flags) = (self.at + 4, head[4]);
+            self.at += 5 + u64::from(length);
+            if flags & wanted != wanted || flags & DROPPED != 0 {
                 file.seek_relative(i64::from(length))?;
                 continue;
             }
             let mut record = vec![0; length as usize];
             file.read_exact(&mut record)?;
-            batch.push(record);
+            return Ok(Some((at, flags, record)));
         }
-        Ok(batch)
     }
 }
 

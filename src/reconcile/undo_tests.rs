@@ -161,7 +161,7 @@ async fn b3_people_who_were_taken_away_come_back_and_the_source_waits() {
         assert_eq!(held.state, End::Held);
         let waiting = undo(&world.db, &world.cx, held.run.unwrap(), false).await;
         assert!(matches!(waiting, Err(Error::NotDone { .. })), "{waiting:?}");
-        let done = super::approve(&world.db, &world.cx, held.run.unwrap()).await.unwrap();
+        let done = super::approve(&world.db, &world.cx, held.run.unwrap(), None).await.unwrap();
         assert!(done.counts["disable"] > 500, "{:?}", done.counts);
         let bytes = dump(&world.db).await;
         let shown = undo(&world.db, &world.cx, done.run.unwrap(), true).await.unwrap();

@@ -100,15 +100,21 @@ pub async fn newest(session: &mut impl Session, source: Option<&str>, limit: i64
     rows.iter().map(read).collect()
 }
 
-/// The runs of a source that wait for approval, the newest first.
+/// The runs of a source that wait for approval, or whose approval was interrupted, the newest first.
 pub async fn held(session: &mut impl Session, source: &str) -> Result<Vec<Run>, Error> {
-    let sql = format!("SELECT {COLUMNS} FROM run WHERE source = $1 AND state = 'held' ORDER BY started DESC, id DESC");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM run WHERE source = $1 AND (state = 'held' OR (state = 'approved' AND ended IS NULL)) \
+         ORDER BY started DESC, id DESC"
+    );
     session.all(sql, values![source]).await?.iter().map(read).collect()
 }
 
 /// A newer run spoke of the same: what was held can no longer be approved, and its records go.
 pub async fn supersede(tx: &mut Tx, run: RunId, at: Millis) -> Result<(), Error> {
-    const END: &str = "UPDATE run SET state = 'superseded', ended = $1 WHERE id = $2 AND state = 'held'";
+    // Of one whose approval was interrupted a part was done, and may be taken back.
+    const END: &str = "UPDATE run SET state = CASE state WHEN 'held' THEN 'superseded' ELSE state END, ended = $1, \
+                       message = CASE state WHEN 'held' THEN message \
+                       ELSE 'its approval was interrupted, and a newer run took its place' END WHERE id = $2 AND (state = 'held' OR (state = 'approved' AND ended IS NULL))";
     if tx.execute(END, values![at, run]).await? > 0 {
         drop_items(tx, run).await?;
     }

@@ -14,6 +14,7 @@ use crate::config::fault::{Fault, Refused};
 use crate::config::source::{Body, Source};
 use crate::mapping;
 use crate::model::desired::{Chunk, Digest, End as ReadEnd, Known};
+use crate::model::id::RunId;
 use crate::model::kind::Kind;
 use crate::model::time::Millis;
 use crate::reconcile::{self, End, KnownSet, Mode, Report};
@@ -151,6 +152,17 @@ pub async fn try_entry(world: &World, name: &str, entry: &str) -> Result<Vec<lda
         Some(Reader::Ldap(reader)) => reader.try_entry(entry, world.clock.now()).await.map_err(Error::Directory),
         _ => Err(Error::NoDirectory(name.to_owned())),
     }
+}
+
+/// With what the source of a run would be read now: the fingerprint of filter, base, mapping and identity.
+pub async fn settings_of(world: &World, run: RunId) -> Result<Option<String>, Error> {
+    let Some(run) = store::run::by_id(&mut world.db.read().await?, run).await? else { return Ok(None) };
+    let config = world.config();
+    let Some(source) = config.source(&run.source) else { return Ok(None) };
+    Ok(match Reader::of(source)? {
+        Some(Reader::Ldap(reader)) => Some(reader.fingerprint()),
+        _ => None,
+    })
 }
 
 /// Reads the source to its end and plans or applies what it says. A read that broke is no `Err`: the report says `failed`.

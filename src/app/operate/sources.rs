@@ -59,7 +59,8 @@ async fn polled(world: &World, source: &str, mode: Mode, progress: Progress) -> 
 pub async fn approve(world: &World, run: &str) -> Result<Reply, Failure> {
     let id = run_id(run)?;
     let _turn = turn(world, id).await?;
-    let report = reconcile::approve(&world.db, &world.context(super::ACTOR), id).await?;
+    let settings = poll::settings_of(world, id).await.map_err(from_poll)?;
+    let report = reconcile::approve(&world.db, &world.context(super::ACTOR), id, settings.as_deref()).await?;
     world.deliver.notify_one();
     let exit = if report.refused.is_empty() { Exit::Fine } else { Exit::Partial };
     reply(exit, &report)

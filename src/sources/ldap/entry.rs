@@ -24,6 +24,11 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// In bytes.
+    pub(super) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// RFC 4511 §4.5.2: the content of `SearchResultEntry ::= SEQUENCE { objectName, attributes }`.
     pub(super) fn of(bytes: Vec<u8>) -> Result<Entry, Garbage> {
         let at = |part: &[u8]| {

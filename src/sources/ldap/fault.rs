@@ -54,9 +54,10 @@ pub(super) enum Error {
 }
 
 impl Error {
-    /// Whether it may be over soon. Credentials that are refused lock the account, the more often they are tried.
+    /// Whether it may be over soon. Credentials that are refused lock the account, the more often they are tried; a server that
+    /// does not know what the mode asks for (12, unavailableCriticalExtension) does not learn it.
     pub(super) fn passes(&self) -> bool {
-        !matches!(self, Error::Refused { .. } | Error::Ca(_) | Error::Mode(_))
+        !matches!(self, Error::Refused { .. } | Error::Ca(_) | Error::Mode(_) | Error::Result { code: 12, .. })
     }
 
     /// With `***` wherever the server says this secret.

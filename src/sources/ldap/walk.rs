@@ -17,6 +17,8 @@ use crate::model::time::Millis;
 
 /// Records per chunk: large enough for the engine's statements, small enough to stay small.
 pub(super) const CHUNK: usize = 500;
+/// Bytes per chunk: an entry may have a picture of some megabytes.
+const MOST_BYTES: usize = 1 << 20;
 /// Entries that are asked for by their keys at once.
 const KEYS: usize = 100;
 
@@ -134,25 +136,30 @@ struct Outgoing<'a> {
     /// The members that a group does not list are asked for, too.
     first: Option<Arc<First>>,
     batch: Batch,
+    bytes: usize,
     /// Their rest is asked for when the search has ended.
     unfinished: Vec<Entry>,
 }
 
 impl Outgoing<'_> {
     fn new<'a>(out: &'a Pieces, query: &Query) -> Outgoing<'a> {
-        Outgoing { out, first: query.first.clone(), batch: Batch::new(), unfinished: Vec::new() }
+        Outgoing { out, first: query.first.clone(), batch: Batch::new(), bytes: 0, unfinished: Vec::new() }
     }
 
     async fn put(&mut self, entry: Result<Entry, Garbage>) -> Result<(), Error> {
         match entry {
             Ok(entry) if !entry.ranged.is_empty() || self.first.is_some() => self.unfinished.push(entry),
-            entry => self.batch.push(entry),
+            entry => {
+                self.bytes += entry.as_ref().map_or(0, Entry::size);
+                self.batch.push(entry);
+            }
         }
-        if self.batch.len() >= CHUNK { self.flush().await } else { Ok(()) }
+        if self.batch.len() >= CHUNK || self.bytes >= MOST_BYTES { self.flush().await } else { Ok(()) }
     }
 
     async fn flush(&mut self) -> Result<(), Error> {
         let batch = std::mem::take(&mut self.batch);
+        self.bytes = 0;
         if batch.is_empty() { Ok(()) } else { send(self.out, Piece::Entries(batch)).await }
     }
 
@@ -347,4 +354,31 @@ pub(super) fn key_text(key: &str, uuid: &Uuid) -> String {
         return [&hex[..8], &hex[8..16], &hex[16..24], &hex[24..]].join("-");
     }
     uuid::Uuid::from_bytes(*uuid).hyphenated().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::tests::entry;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_chunk_is_bounded_by_what_it_weighs() {
+        let (out, mut pieces) = mpsc::channel(64);
+        let mut outgoing = Outgoing { out: &out, first: None, batch: Batch::new(), bytes: 0, unfinished: Vec::new() };
+        let picture = vec![0xff; MOST_BYTES / 3];
+        for _ in 0..9 {
+            outgoing.put(Ok(entry("uid=a,dc=x", &[("jpegPhoto", &[&picture[..]])]))).await.unwrap();
+        }
+        for _ in 0..CHUNK {
+            outgoing.put(Ok(entry("uid=a,dc=x", &[("uid", &[b"a"])]))).await.unwrap();
+        }
+        outgoing.flush().await.unwrap();
+        drop(outgoing);
+        drop(out);
+        let mut lengths = Vec::new();
+        while let Some(piece) = pieces.recv().await {
+            lengths.push(piece.len());
+        }
+        assert_eq!(lengths, [3, 3, 3, CHUNK]);
+    }
 }

@@ -253,7 +253,7 @@ async fn a4_b2_a_third_gone_waits_for_a_person() {
         assert_eq!(report.state, End::Held, "{:?}", report.message);
         assert_eq!(story.live("contact").await, 90);
         let run = report.run.unwrap();
-        let approved = reconcile::approve(&story.db, &story.cx, run).await.unwrap();
+        let approved = reconcile::approve(&story.db, &story.cx, run, None).await.unwrap();
         assert_eq!(approved.state, End::Done, "{:?}", approved.message);
         assert_eq!(story.live("contact").await, 60);
     })

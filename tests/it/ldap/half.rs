@@ -213,3 +213,29 @@ async fn a5_two_entries_with_one_key_never_take_turns_at_one_account() {
     })
     .await;
 }
+
+/// Read by what changed, the right settings say nothing of those whom the wrong ones missed.
+#[tokio::test(flavor = "multi_thread")]
+async fn b2_a_wrong_filter_that_was_put_right_waits_for_nobody() {
+    both(|which| async move {
+        let directory = Directory::syncing(&ldif(30, 1, 5)).await;
+        let url = directory.url();
+        let hq = Hq::with(which, &url, "mode = 'syncrepl'").await;
+        assert_eq!(hq.poll(SYNC).await.state, End::Done);
+        let wrong =
+            hq.reconfigured(&url, "mode = 'syncrepl'\nusers.filter = '(&(objectClass=inetOrgPerson)(uid=p00000*))'");
+        let held = wrong.poll(SYNC).await;
+        assert_eq!((held.state, count(&hq, ACTIVE).await), (End::Held, 30));
+        let run = held.run.unwrap();
+        // Before and after the next read.
+        let settings = musterd::tasks::poll::settings_of(&hq.world, run).await.unwrap();
+        for _ in 0..2 {
+            let context = hq.world.context("operator:cli");
+            let refused = musterd::reconcile::approve(&hq.world.db, &context, run, settings.as_deref()).await;
+            let told = refused.unwrap_err().to_string();
+            assert!(told.contains("other settings") || told.contains("superseded"), "{told}");
+            assert_eq!((hq.poll(SYNC).await.run, count(&hq, ACTIVE).await), (None, 30));
+        }
+    })
+    .await;
+}

@@ -265,7 +265,8 @@ async fn b1_b2_another_filter_base_or_mapping_waits_for_somebody_who_has_looked(
         // Approved in place of the digest.
         let back = hq.poll(SYNC).await;
         assert_eq!(back.state, End::Held);
-        let approved = reconcile::approve(&hq.world.db, &hq.world.context("test"), back.run.unwrap()).await.unwrap();
+        let approved =
+            reconcile::approve(&hq.world.db, &hq.world.context("test"), back.run.unwrap(), None).await.unwrap();
         assert_eq!((approved.state, count(&approved, "update")), (End::Done, 100));
         assert_eq!((hq.poll(SYNC).await.state, state(&hq).await), (End::Done, before));
     })

@@ -68,7 +68,7 @@ async fn a5_b2_licences_of_a_group_are_taken_from_nobody_unasked() {
         // Approved, exactly that happens.
         directory.replace(&group("seats"), "member", &[&person(0)]).await;
         let held = hq.poll(SYNC).await;
-        let approved = reconcile::approve(&hq.world.db, &hq.world.context("test"), held.run.unwrap()).await.unwrap();
+        let approved = reconcile::approve(&hq.world.db, &hq.world.context("test"), held.run.unwrap(), None).await.unwrap();
         assert_eq!((approved.state, count(&approved, "update"), count(&approved, "licence")), (End::Done, 7, 7));
         assert_eq!(licences(&hq).await, BTreeSet::from(["p000000 Video active".to_owned()]));
         assert_eq!(hq.figures().await["active"], PEOPLE as i64);

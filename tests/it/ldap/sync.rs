@@ -205,7 +205,7 @@ async fn a_third_gone(hq: &Hq, directory: &Directory) {
     // Approved is what was seen, not what came meanwhile.
     directory.delete([person(4000)]).await;
     let context = hq.world.context("operator:eva");
-    let done = reconcile::approve(&hq.world.db, &context, held.run.unwrap()).await.unwrap();
+    let done = reconcile::approve(&hq.world.db, &context, held.run.unwrap(), None).await.unwrap();
     assert_eq!((done.state, done.digest), (End::Done, held.digest));
     assert_eq!(hq.figures().await["active"], before["active"] - gone as i64);
     let rest = hq.poll(SYNC).await;

@@ -191,7 +191,7 @@ async fn complaint_05_an_empty_or_shrunken_answer_waits_for_somebody_who_looks()
         assert_eq!(held.state, End::Held, "{:?}", held.message);
         assert_eq!(people(&hq).await, before);
         let context = hq.world.context("operator:eva");
-        let approved = reconcile::approve(&hq.world.db, &context, held.run.unwrap()).await.unwrap();
+        let approved = reconcile::approve(&hq.world.db, &context, held.run.unwrap(), None).await.unwrap();
         assert_eq!((approved.state, count(&approved, "disable")), (End::Done, 10));
         assert_eq!(active(&hq).await.len(), 30);
     })

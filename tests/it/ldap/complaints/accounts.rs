@@ -178,7 +178,7 @@ async fn complaint_29_a_directory_touches_nobody_whom_it_did_not_bring_nor_who_i
         let held = careful.poll(SYNC).await;
         assert_eq!(held.state, End::Held, "{:?}", held.message);
         let context = careful.world.context("operator:eva");
-        let approved = reconcile::approve(&hq.world.db, &context, held.run.unwrap()).await.unwrap();
+        let approved = reconcile::approve(&hq.world.db, &context, held.run.unwrap(), None).await.unwrap();
         assert_eq!(approved.state, End::Done);
         assert!(approved.refused.iter().any(|refused| refused.reason.contains("`p000001` is protected")));
         assert_eq!(active(&hq).await, ["boss", "p000001"]);
