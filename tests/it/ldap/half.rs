@@ -202,13 +202,38 @@ async fn a5_two_entries_with_one_key_never_take_turns_at_one_account() {
         }
         let hq = Hq::with(which, &directory.url(), "users.key = 'employeeNumber'").await;
         let first = hq.poll(SYNC).await;
-        assert_eq!((first.counts["bad"], first.counts.get("create")), (1, Some(&12)), "{:?}", first.counts);
+        assert_eq!((first.counts["bad"], first.counts.get("create")), (2, Some(&11)), "{:?}", first.counts);
         let before = state(&hq).await;
         for n in 0..3 {
             let again = hq.poll(SYNC).await;
-            assert_eq!((again.counts.get("bad"), again.run), (Some(&1), None), "{n}: {:?}", again.counts);
+            assert_eq!((again.counts.get("bad"), again.run), (Some(&2), None), "{n}: {:?}", again.counts);
             assert!(again.refused[0].reason.contains("came twice"), "{:?}", again.refused);
             assert_eq!(state(&hq).await, before);
+        }
+        // One of them has an account; the other one does not get it by coming first in the answer.
+        directory.replace(&person(4), "employeeNumber", &["000004"]).await;
+        let run = hq.poll(SYNC).await;
+        assert_eq!((run.counts.get("bad"), run.counts.get("create")), (None, Some(&2)), "{:?}", run.counts);
+        let before = state(&hq).await;
+        directory.replace(&person(4), "employeeNumber", &["7"]).await;
+        for round in 0..2 {
+            let run = hq.poll(SYNC).await;
+            assert_eq!(run.counts.get("update"), None, "{round}: {:?}", run.counts);
+            let (mut now, mut then) = (state(&hq).await, before.clone());
+            // Of the one whose key nobody has any more the account goes.
+            assert!(now.remove("user p000004").unwrap().starts_with("false"), "{round}");
+            then.remove("user p000004");
+            assert_eq!(now, then, "{round}");
+            directory.delete([person(3)]).await;
+            let again = [
+                ("objectClass", "inetOrgPerson"),
+                ("uid", "p000003"),
+                ("cn", "Other"),
+                ("sn", "Other"),
+                ("mail", "other@example.com"),
+                ("employeeNumber", "7"),
+            ];
+            directory.add(&person(3), &again).await;
         }
     })
     .await;
