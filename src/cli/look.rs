@@ -29,6 +29,13 @@ pub fn run(answer: &Value) {
         cells.push(fields);
         cells
     };
+    if answer["would"].as_array().is_some_and(|would| !would.is_empty()) {
+        source::changes(&answer["would"]);
+        for moved in answer["moved"].as_array().into_iter().flatten() {
+            println!("changed since it was held: {}", line(&text(moved)));
+        }
+        return;
+    }
     if answer["waiting"].as_array().is_some_and(|waiting| !waiting.is_empty()) {
         let row = |item: &Value| ["says", "kind", "who", "key"].map(|key| text(&item[key])).to_vec();
         return table(&["SOURCE SAYS", "KIND", "WHO", "KEY"], rows(&answer["waiting"], row));

@@ -50,9 +50,8 @@ fn bar() -> Option<ProgressBar> {
 
 /// A report of the engine.
 fn report(answer: &Value) {
-    let changes = answer["changes"].as_array().map(Vec::as_slice).unwrap_or_default();
-    if !changes.is_empty() {
-        table(&["OP", "KIND", "WHO", "WHAT"], changes.iter().flat_map(rows).collect());
+    if answer["changes"].as_array().is_some_and(|changes| !changes.is_empty()) {
+        changes(&answer["changes"]);
     }
     for refused in answer["refused"].as_array().into_iter().flatten() {
         let who = [text(&refused["kind"]), text(&refused["key"])].join(" ");
@@ -110,6 +109,11 @@ fn undone(answer: &Value) {
         let source = text(&answer["source"]);
         println!("{source} is paused: see to what it says (`musterd plan {source}`), then `musterd resume {source}`");
     }
+}
+
+/// What is planned, to the last field.
+pub fn changes(planned: &Value) {
+    table(&["OP", "KIND", "WHO", "WHAT"], planned.as_array().into_iter().flatten().flat_map(rows).collect());
 }
 
 /// One line for the change, one more for every further field.

@@ -40,7 +40,7 @@ impl Topic {
             )),
             Topic::SourceHeld => Some(format!(
                 "a run of {subject} waits and nothing of it is applied: `musterd runs` names it, `musterd run RUN` shows \
-                 whom it is about, `musterd plan {subject}` what would be done now, `musterd approve RUN` does it"
+                 what it would do, `musterd approve RUN` does it"
             )),
         }
     }

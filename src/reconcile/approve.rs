@@ -5,9 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::report::{Report, Tally};
+use super::run::Read;
 use super::spool::{MAY_LOSE, Spool, Stage};
+use super::survey::{Depth, survey};
 use super::turn::{Turn, begin};
 use super::{Context, Error, carry, event, ledger};
+use crate::model::change::Change;
 use crate::model::desired::Record;
 use crate::model::event::Topic;
 use crate::model::id::{EntityId, RunId};
@@ -35,6 +38,17 @@ pub async fn approve(db: &Db, cx: &Context, id: RunId, settings: Option<&str>) -
     let result = carry_out(db, &turn.within(cx), source, &run).await;
     turn.end().await;
     result
+}
+
+/// What `approve` would do as things stand, the first `most` changes, and what became another thing since.
+pub async fn would(db: &Db, cx: &Context, run: &Run, most: usize) -> Result<(Vec<Change>, Vec<String>), Error> {
+    let source = cx.policies.get(&run.source).ok_or_else(|| Error::NoSource(run.source.clone()))?;
+    let Held { spool, moved, .. } = held(db, run).await?;
+    let mut surveyed = survey(db, cx, source, &mut Read::of_spool(spool), Depth::First(most)).await?;
+    for change in &mut surveyed.changes {
+        cx.policies.mask(change);
+    }
+    Ok((surveyed.changes, moved))
 }
 
 async fn carry_out(db: &Db, cx: &Context, source: &SourcePolicy, run: &Run) -> Result<Report, Error> {

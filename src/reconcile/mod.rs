@@ -63,7 +63,7 @@ mod write;
 
 pub use answer::{Applied, EdgeChange, Error, Outcome, Overruled, Refusal, Touched};
 pub use apply::{apply, apply_seen, block};
-pub use approve::approve;
+pub use approve::{approve, would};
 pub use context::{Context, Policies};
 pub use day::{end_interrupted, told};
 pub use known::{KnownSet, known, known_later};

@@ -34,6 +34,8 @@ pub enum Depth {
     All,
     /// Everything, and every change is kept.
     Changes,
+    /// No further than so many changes, which are kept: to be looked at.
+    First(usize),
     /// Everything, and what each record would touch.
     Marks,
 }
@@ -102,10 +104,16 @@ pub async fn survey(
                     *emptied.entry((change.kind, name)).or_default() += 1;
                 }
                 found.tally.change(&change);
-                if depth == Depth::Changes {
+                if matches!(depth, Depth::Changes | Depth::First(_)) {
                     let entity = change.entity.filter(|_| change.op != Op::Create);
                     found.changes.push(Change { entity, ..change });
                 }
+            }
+            if let Depth::First(most) = depth
+                && found.changes.len() >= most
+            {
+                found.changes.truncate(most);
+                return Ok(found);
             }
             planned.world.things.values().filter(|thing| !thing.records.is_empty()).for_each(|thing| {
                 overlay.remember(thing, &source.name);

@@ -42,6 +42,7 @@ async fn b1_b2_b4_the_operator_previews_syncs_approves_and_asks_why() {
         assert!(daemon.cli(&["runs"]).stdout.contains("held"));
         let shown = daemon.cli(&["run", &run]).stdout;
         assert!(shown.contains("p000000") && shown.contains("p000019") && !shown.contains("p000020"), "{shown}");
+        assert_eq!(shown.matches("account active: true -> false").count(), 20, "what it would do: {shown}");
         let approved = daemon.cli(&["approve", &run, "--json"]);
         assert_eq!(
             (approved.code, &answer(&approved)["counts"]["disable"]),

@@ -52,8 +52,19 @@ pub async fn one(world: &World, id: &str) -> Result<Reply, Failure> {
     for entry in &mut entries {
         policies.mask(&mut entry.change);
     }
-    let waiting = if run.state == RunState::Held { held(&mut read, id).await? } else { Vec::new() };
-    Ok(Reply::fine(json!({"run": shown(&run)?, "changes": shown(&entries)?, "waiting": waiting})))
+    let mut answer = json!({"run": shown(&run)?, "changes": shown(&entries)?, "waiting": []});
+    let is_interrupted = run.state == RunState::Approved && run.ended.is_none();
+    if run.state == RunState::Held || is_interrupted {
+        answer["waiting"] = held(&mut read, id).await?.into();
+        drop(read);
+        // Of a source that was taken out of the configuration nothing would be done.
+        match reconcile::would(&world.db, &world.context(super::ACTOR), &run, MOST_ROWS as usize).await {
+            Ok((would, moved)) => (answer["would"], answer["moved"]) = (shown(&would)?, moved.into()),
+            Err(reconcile::Error::NoSource(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Reply::fine(answer))
 }
 
 /// What `approve` would carry out, in order: what the source says, and of whom.
