@@ -330,6 +330,9 @@ fn ways_up(above: &HashMap<EntityId, Vec<EntityId>>, user: EntityId) -> BTreeMap
     let mut found = BTreeMap::new();
     let mut level = vec![user];
     for far in 0..DEEPEST {
+        if level.is_empty() {
+            break;
+        }
         let mut next = Vec::new();
         for group in level.iter().filter_map(|member| above.get(member)).flatten() {
             found.entry(*group).or_insert_with(|| {
