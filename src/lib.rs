@@ -38,3 +38,8 @@ pub mod store;
 pub mod tasks;
 /// Logs and the names of the metrics.
 pub mod telemetry;
+
+/// Rows are made by one thread and freed by another, a hundred thousand times in a row. How much it keeps is said where it
+/// is built (`.cargo/config.toml`).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

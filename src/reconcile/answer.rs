@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::world::World;
 use crate::model::change::Change;
 use crate::model::entity::Entity;
 use crate::model::id::{EntityId, RunId};
@@ -151,6 +152,8 @@ pub struct Applied {
     pub wake: bool,
     /// Groups that another group was put into.
     pub nested: Vec<EntityId>,
+    /// Of a run, what it was made of: to be let go of while its COMMIT waits for the disk.
+    pub(super) spent: Option<World>,
 }
 
 impl Applied {

@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::context::{Context, run_of_day};
 use super::look::Seen;
-use super::plan::{Planned, plan_seen};
+use super::plan::{Guess, Planned, guess, plan_seen};
+use super::report::Tally;
 use super::world::World;
 use super::{Applied, Batch, Error, Leaving, MOST_RECORDS, Overruled, Touched, event, licence, scope, sound, write};
 use crate::model::change::{Change, Op};
@@ -16,6 +17,7 @@ use crate::model::document::{self, Document};
 use crate::model::entity::{Entity, State, derive};
 use crate::model::id::EntityId;
 use crate::model::source::{SourceKind, SourcePolicy};
+use crate::model::time::Millis;
 use crate::store::{self, Tx};
 
 /// Applies at most `MOST_RECORDS` records of one source. What is refused is told per record and leaves no trace; an error
@@ -46,6 +48,46 @@ pub(super) async fn apply_while(
     apply_in(tx, cx, source, None, records, leaving).await
 }
 
+/// A batch of a run that was planned beforehand on the guess that nobody of it is there, with the changes that were counted
+/// then and are not told again. `None`: it was wrong, and nothing was written.
+pub(super) async fn apply_guessed(
+    tx: &mut Tx,
+    cx: &Context,
+    source: &SourcePolicy,
+    guessed: Guessed,
+) -> Result<Option<(Applied, Tally)>, Error> {
+    let batch = batch(cx, source, guessed.at, None);
+    if !guessed.guess.stands(tx, &batch).await? {
+        return Ok(None);
+    }
+    let mut applied = carry_out(tx, &batch, guessed.guess.planned, Some(guessed.rows)).await?;
+    applied.run = applied.run.or((!guessed.tally.is_empty()).then_some(batch.run));
+    Ok(Some((applied, guessed.tally)))
+}
+
+/// A batch that is planned, and when, with its rows, and what it changes.
+pub(super) struct Guessed {
+    at: Millis,
+    guess: Guess,
+    rows: write::Ready,
+    tally: Tally,
+}
+
+/// Plans beside a transaction. Nobody is asked whom the source is about to let go of: what a record says to be there stays.
+pub(super) async fn guessed(
+    cx: &Context,
+    source: &SourcePolicy,
+    records: Vec<Record>,
+) -> Result<Option<Guessed>, Error> {
+    let at = cx.clock.now();
+    let batch = batch(cx, source, at, None);
+    let Some(mut guess) = guess(&batch, records).await? else { return Ok(None) };
+    let rows = write::rows_of_new(&batch, &guess.planned);
+    let mut tally = Tally::default();
+    std::mem::take(&mut guess.planned.changes).iter().for_each(|change| tally.change(change));
+    Ok(Some(Guessed { at, guess, rows, tally }))
+}
+
 async fn apply_in(
     tx: &mut Tx,
     cx: &Context,
@@ -57,18 +99,32 @@ async fn apply_in(
     if records.len() > MOST_RECORDS {
         return Err(Error::TooMany { found: records.len(), most: MOST_RECORDS });
     }
-    let at = cx.clock.now();
-    let run = cx.run.unwrap_or_else(|| run_of_day(&source.name, at));
-    let batch = Batch { cx, source, run, at, overlay: None, leaving };
+    let batch = batch(cx, source, cx.clock.now(), leaving);
     // Those of a run were judged when they were read.
     let judge = |record| if cx.run.is_none() { sound::judged(record) } else { record };
     let records = records.into_iter().map(judge).collect();
-    let mut planned = plan_seen(tx, &batch, seen, records).await?;
+    let planned = plan_seen(tx, &batch, seen, records).await?;
+    carry_out(tx, &batch, planned, None).await
+}
+
+fn batch<'a>(cx: &'a Context, source: &'a SourcePolicy, at: Millis, leaving: Option<Leaving<'a>>) -> Batch<'a> {
+    let run = cx.run.unwrap_or_else(|| run_of_day(&source.name, at));
+    Batch { cx, source, run, at, overlay: None, leaving }
+}
+
+/// Writes what was planned in this transaction, and what follows from it.
+async fn carry_out(
+    tx: &mut Tx,
+    batch: &Batch<'_>,
+    mut planned: Planned,
+    ready: Option<write::Ready>,
+) -> Result<Applied, Error> {
+    let Batch { cx, source, run, at, .. } = *batch;
     if cx.run.is_none() && matches!(source.kind, SourceKind::Scim | SourceKind::Push) {
-        super::guard::window(tx, &batch, &planned).await?;
+        super::guard::window(tx, batch, &planned).await?;
     }
-    tell_overruled(&mut planned, &batch);
-    let touched = write::write(tx, &batch, &planned).await.map_err(raced)?;
+    tell_overruled(&mut planned, batch);
+    let touched = write::write(tx, batch, &planned, ready).await.map_err(raced)?;
     follow(tx, &touched).await?;
     let of = write::Noted { source: &source.name, kind: source.kind.into(), run, at };
     let followed = licence::follow(tx, cx, &of, &touched).await?;
@@ -79,9 +135,12 @@ async fn apply_in(
     let mut changes = planned.changes;
     changes.extend(followed);
     // Of a run nobody asks.
-    let entities = if cx.run.is_some() { HashMap::new() } else { write::entities_of(planned.world) };
+    let (entities, spent) = match cx.run {
+        Some(_) => (HashMap::new(), Some(planned.world)),
+        None => (write::entities_of(planned.world), None),
+    };
     let run = (!changes.is_empty()).then_some(run);
-    Ok(Applied { run, wake, nested, changes, outcomes: planned.outcomes, entities })
+    Ok(Applied { run, wake, nested, changes, outcomes: planned.outcomes, entities, spent })
 }
 
 /// The rooms that hang on people follow in the same transaction.

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use super::apply::apply_while;
+use super::ahead::{Ahead, Piece, Ready};
+use super::apply::{apply_guessed, apply_while};
 use super::report::Tally;
-use super::spool::{self, Ahead, Spool, Stage};
+use super::spool::{self, Spool, Stage};
 use super::turn::begin;
-use super::{Applied, Context, Error, Leaving, MOST_RECORDS, Outcome, Refusal, circles};
+use super::{Applied, Context, Error, Leaving, Outcome, Refusal, circles};
 use crate::model::desired::Record;
 use crate::model::source::SourcePolicy;
 use crate::model::time::Millis;
@@ -23,25 +24,29 @@ pub async fn out(
     started: Millis,
     tally: &mut Tally,
 ) -> Result<(), Error> {
+    let ahead = Ahead::new(cx, source);
     let mut carried = 0_usize;
     let mut nested = BTreeSet::new();
     let mut stages = spool.stages();
     spool.clear(Stage::Again);
     stages.push(Stage::Again);
     for stage in stages {
-        let mut next = spool.reader(stage)?.ahead();
+        let mut new = false;
+        let mut next = ahead.piece(spool.reader(stage)?, new);
         loop {
-            let Ahead { reader, raw, records } = next.await.map_err(std::io::Error::other)??;
+            let Piece { reader, raw, ready } = next.await.map_err(std::io::Error::other)??;
             if raw.is_empty() {
                 break;
             }
-            next = reader.ahead();
+            next = ahead.piece(reader, new);
             let before = carried;
             carried += raw.len();
             if FRESH.iter().any(|mark| (before..carried).contains(mark)) {
                 look_at_sizes(db, cx).await?;
             }
-            for (raw, applied) in pieces(db, cx, source, (raw, records), leaving, started).await? {
+            new = true;
+            for Done { raw, applied, tally: changes } in pieces(db, cx, source, (raw, ready), leaving, started).await? {
+                new &= applied.outcomes.iter().all(|outcome| outcome.created);
                 for (outcome, raw) in applied.outcomes.iter().zip(&raw) {
                     let Some(refusal) = &outcome.refused else { continue };
                     if stage != Stage::Again && refusal.may_pass() {
@@ -50,7 +55,7 @@ pub async fn out(
                         tally.refuse(outcome, refusal);
                     }
                 }
-                applied.changes.iter().for_each(|change| tally.change(change));
+                tally.take_over(changes);
                 nested.extend(applied.nested);
             }
         }
@@ -71,7 +76,12 @@ async fn look_at_sizes(db: &Db, cx: &Context) -> Result<(), Error> {
     Ok(tx.commit().await?)
 }
 
-type Piece = (Vec<Vec<u8>>, Applied);
+/// Records, what became of them, and what they changed, counted.
+struct Done {
+    raw: Vec<Vec<u8>>,
+    applied: Applied,
+    tally: Tally,
+}
 
 /// One piece, in as many transactions as it needs: where another transaction comes in between again and again, it is cut
 /// in halves, so that one contested record stops nobody else.
@@ -79,17 +89,16 @@ async fn pieces(
     db: &Db,
     cx: &Context,
     source: &SourcePolicy,
-    (raw, records): (Vec<Vec<u8>>, Vec<Record>),
+    (raw, ready): (Vec<Vec<u8>>, Ready),
     leaving: Leaving<'_>,
     started: Millis,
-) -> Result<Vec<Piece>, Error> {
+) -> Result<Vec<Done>, Error> {
     let mut done = Vec::new();
-    let mut parsed = Some(records);
+    let mut ready = Some(ready);
     let mut left = vec![(raw, 0)];
     while let Some((mut raw, tried)) = left.pop() {
-        let records = parsed.take().map_or_else(|| spool::parse(&raw), Ok)?;
-        match piece(db, cx, source, records, leaving, started).await {
-            Ok(applied) => done.push((raw, applied)),
+        match piece(db, cx, source, (&raw, ready.take()), leaving, started).await {
+            Ok((applied, tally)) => done.push(Done { raw, applied, tally }),
             Err(error) if error.may_be_tried_again() && tried < 2 => left.push((raw, tried + 1)),
             Err(Error::Race) if raw.len() > 1 => {
                 let second = raw.split_off(raw.len() / 2);
@@ -98,7 +107,8 @@ async fn pieces(
             }
             Err(Error::Race) => {
                 let outcomes = spool::parse(&raw)?.iter().map(lost).collect();
-                done.push((raw, Applied { outcomes, ..Applied::default() }));
+                let applied = Applied { outcomes, ..Applied::default() };
+                done.push(Done { raw, applied, tally: Tally::default() });
             }
             Err(error) => return Err(error),
         }
@@ -121,29 +131,36 @@ async fn piece(
     db: &Db,
     cx: &Context,
     source: &SourcePolicy,
-    records: Vec<Record>,
+    (raw, ready): (&[Vec<u8>], Option<Ready>),
     leaving: Leaving<'_>,
     started: Millis,
-) -> Result<Applied, Error> {
+) -> Result<(Applied, Tally), Error> {
     let mut tx = begin(db, cx).await?;
-    let mut applied = Applied::default();
-    let mut records = records.into_iter();
-    while records.len() > 0 {
-        let batch = records.by_ref().take(MOST_RECORDS).collect();
-        let one = apply_while(&mut tx, cx, source, batch, Some(leaving)).await?;
-        applied.changes.extend(one.changes);
-        applied.outcomes.extend(one.outcomes);
-        applied.nested.extend(one.nested);
-        applied.run = applied.run.or(one.run);
-    }
+    let guessed = match ready {
+        Some(Ready::Guessed(guessed)) => apply_guessed(&mut tx, cx, source, *guessed).await?,
+        Some(Ready::Records(records)) => {
+            Some((apply_while(&mut tx, cx, source, records, Some(leaving)).await?, Tally::default()))
+        }
+        None => None,
+    };
+    let (mut applied, mut tally) = match guessed {
+        Some(applied) => applied,
+        None => (apply_while(&mut tx, cx, source, spool::parse(raw)?, Some(leaving)).await?, Tally::default()),
+    };
     if let Some(run) = applied.run.filter(|run| !cx.is_open(*run)) {
         store::run::open(&mut tx, run, &source.name, cx.kind_of(source), started).await?;
     }
-    tx.commit().await?;
+    let count = async {
+        std::mem::take(&mut applied.changes).iter().for_each(|change| tally.change(change));
+        applied.spent = None;
+    };
+    // The COMMIT is under way first, and waits for the disk meanwhile.
+    let (done, ()) = tokio::join!(biased; tx.commit(), count);
+    done?;
     if let Some(run) = applied.run {
         cx.opened(run);
     }
-    Ok(applied)
+    Ok((applied, tally))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! Never here: SQL texts, the network, HTTP words. Start with `apply` (a call, one transaction) and `run` (a long read);
 //! both rest on `plan`, which reads and never writes.
 
+mod ahead;
 mod answer;
 pub mod apply;
 #[cfg(test)]

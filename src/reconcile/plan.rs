@@ -18,8 +18,9 @@ use crate::model::id::EntityId;
 use crate::model::kind::{Kind, Realm, Rel};
 use crate::model::source::{MatchRule, SourceKind};
 use crate::store;
+use crate::store::Tx;
 use crate::store::entity::Wanted;
-use crate::store::sql::{Look, MOST};
+use crate::store::sql::{Look, MOST, Nothing};
 
 /// What a batch would do.
 #[derive(Default)]
@@ -50,14 +51,25 @@ pub async fn plan_seen<S: Look>(
     let within = |seen: &World| {
         records.iter().zip(&derived).all(|(record, derived)| is_within(seen, batch, record, derived.as_ref()))
     };
+    let asked = || Asked::of(batch, &records, &derived);
     let mut world = match seen.filter(within) {
         Some(seen) => seen,
-        None => load(session, batch, &records, &derived).await?,
+        None => load(session, batch, &asked()).await?,
     };
     // Two transactions at once must not both find nobody by an address and make the same person twice.
     if may_make_twins(&world, batch, &records) && session.alone(CORRELATE).await? {
-        world = load(session, batch, &records, &derived).await?;
+        world = load(session, batch, &asked()).await?;
     }
+    decide(session, batch, world, (records, derived)).await
+}
+
+/// What becomes of the records, of which the world holds all that they may speak of.
+async fn decide<S: Look>(
+    session: &mut S,
+    batch: &Batch<'_>,
+    mut world: World,
+    (records, derived): (Vec<Record>, Vec<Option<Derived>>),
+) -> Result<Planned, Error> {
     let off: Vec<Option<(Kind, String)>> = records.iter().map(|record| switched_off(batch, record)).collect();
     let mut outcomes = Vec::with_capacity(records.len());
     let mut said: Vec<(usize, EntityId, BTreeMap<Rel, Targets>)> = Vec::new();
@@ -91,6 +103,36 @@ pub async fn plan_seen<S: Look>(
     let mut planned = Planned { world, links, outcomes, changes: Vec::new() };
     tell(&mut planned, batch);
     Ok(planned)
+}
+
+/// A batch planned on the guess that the store knows nothing that it may touch: so it is in a first read.
+pub(super) struct Guess {
+    asked: Asked,
+    /// Values by which two transactions could make one person twice.
+    twins: bool,
+    pub planned: Planned,
+}
+
+/// Plans without the store, `None` where more would have to be asked than who is there.
+pub async fn guess(batch: &Batch<'_>, records: Vec<Record>) -> Result<Option<Guess>, Error> {
+    let derived: Vec<Option<Derived>> = records.iter().map(derived_of).collect();
+    let asked = Asked::of(batch, &records, &derived);
+    let world = World::default();
+    let twins = may_make_twins(&world, batch, &records);
+    let mut nothing = Nothing::default();
+    let planned = decide(&mut nothing, batch, world, (records, derived)).await?;
+    Ok((!nothing.was_asked()).then_some(Guess { asked, twins, planned }))
+}
+
+impl Guess {
+    /// Whether it is right, which holds as long as the transaction writes nothing else.
+    pub async fn stands(&self, tx: &mut Tx, batch: &Batch<'_>) -> Result<bool, Error> {
+        let mut world = load(tx, batch, &self.asked).await?;
+        if world.things.is_empty() && self.twins && tx.alone(CORRELATE).await? {
+            world = load(tx, batch, &self.asked).await?;
+        }
+        Ok(world.things.is_empty())
+    }
 }
 
 /// Whom a read calls switched off. A call is answered, and its caller sees to it.
@@ -186,61 +228,68 @@ pub(super) fn speaks_ids(batch: &Batch<'_>) -> bool {
     matches!(batch.source.kind, SourceKind::Scim | SourceKind::Operator)
 }
 
-async fn load<S: Look>(
-    session: &mut S,
-    batch: &Batch<'_>,
-    records: &[Record],
-    derived: &[Option<Derived>],
-) -> Result<World, Error> {
-    #[derive(Default)]
-    struct Group<'r> {
-        keys: Vec<&'r str>,
-        ids: Vec<EntityId>,
-        logins: Vec<&'r str>,
-        externals: Vec<&'r str>,
-        lookups: BTreeMap<&'static str, Vec<&'r str>>,
-    }
-    let mut groups: BTreeMap<(Kind, Option<Realm>), Group<'_>> = BTreeMap::new();
-    for (record, derived) in records.iter().zip(derived) {
-        let (kind, key, realm) = match record {
-            Record::Present(desired) => (desired.kind, &desired.key, realm_of(batch, desired).unwrap_or(None)),
-            Record::Gone { kind, key } | Record::Same { kind, key } => (*kind, key, None),
-            Record::Bad { .. } => continue,
-        };
-        let group = groups.entry((kind, realm)).or_default();
-        if speaks_ids(batch) {
-            group.ids.extend(key.parse::<EntityId>());
-        }
-        group.keys.push(key);
-        if let Record::Present(desired) = record {
-            group.externals.extend(former_name(batch, desired));
-        }
-        let Some(derived) = derived else { continue };
-        for rule in &batch.source.match_rules {
-            for (name, value) in correlate::values_for(rule, derived).into_iter().filter(|(name, _)| *name != "login") {
-                group.lookups.entry(name).or_default().push(value);
+/// By what the store is asked what a batch may touch.
+struct Asked(BTreeMap<(Kind, Option<Realm>), Names>);
+
+#[derive(Default)]
+struct Names {
+    keys: Vec<String>,
+    ids: Vec<EntityId>,
+    logins: Vec<String>,
+    externals: Vec<String>,
+    lookups: BTreeMap<&'static str, Vec<String>>,
+}
+
+impl Asked {
+    fn of(batch: &Batch<'_>, records: &[Record], derived: &[Option<Derived>]) -> Asked {
+        let mut groups: BTreeMap<(Kind, Option<Realm>), Names> = BTreeMap::new();
+        for (record, derived) in records.iter().zip(derived) {
+            let (kind, key, realm) = match record {
+                Record::Present(desired) => (desired.kind, &desired.key, realm_of(batch, desired).unwrap_or(None)),
+                Record::Gone { kind, key } | Record::Same { kind, key } => (*kind, key, None),
+                Record::Bad { .. } => continue,
+            };
+            let group = groups.entry((kind, realm)).or_default();
+            if speaks_ids(batch) {
+                group.ids.extend(key.parse::<EntityId>());
             }
+            group.keys.push(key.clone());
+            if let Record::Present(desired) = record {
+                group.externals.extend(former_name(batch, desired).map(str::to_owned));
+            }
+            let Some(derived) = derived else { continue };
+            for rule in &batch.source.match_rules {
+                let values = correlate::values_for(rule, derived).into_iter();
+                for (name, value) in values.filter(|(name, _)| *name != "login") {
+                    group.lookups.entry(name).or_default().push(value.to_owned());
+                }
+            }
+            group.logins.extend(derived.login_key.clone());
         }
-        group.logins.extend(derived.login_key.as_deref());
+        Asked(groups)
     }
+}
+
+async fn load<S: Look>(session: &mut S, batch: &Batch<'_>, asked: &Asked) -> Result<World, Error> {
     let mut world = World::default();
-    for ((kind, realm), group) in &groups {
-        let pieces = [group.keys.len(), group.ids.len(), group.logins.len(), group.externals.len()]
+    for ((kind, realm), names) in &asked.0 {
+        let pieces = [names.keys.len(), names.ids.len(), names.logins.len(), names.externals.len()]
             .into_iter()
-            .chain(group.lookups.values().map(Vec::len))
+            .chain(names.lookups.values().map(Vec::len))
             .map(|length| length.div_ceil(MOST))
             .max()
             .unwrap_or(0);
         for piece in 0..pieces {
+            let texts = |all| part::<String>(all, piece).iter().map(String::as_str).collect();
             let wanted = Wanted {
                 source: &batch.source.name,
                 kind: Some(*kind),
                 realm: *realm,
-                keys: part(&group.keys, piece).to_vec(),
-                ids: part(&group.ids, piece).to_vec(),
-                logins: part(&group.logins, piece).to_vec(),
-                externals: part(&group.externals, piece).to_vec(),
-                lookups: group.lookups.iter().map(|(name, values)| (*name, part(values, piece).to_vec())).collect(),
+                keys: texts(&names.keys),
+                ids: part(&names.ids, piece).to_vec(),
+                logins: texts(&names.logins),
+                externals: texts(&names.externals),
+                lookups: names.lookups.iter().map(|(name, values)| (*name, texts(values))).collect(),
             };
             for (entity, assertions) in store::entity::touching(session, &wanted).await? {
                 if !world.things.contains_key(&entity.id) {

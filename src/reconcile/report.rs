@@ -149,6 +149,18 @@ impl Tally {
         self.digests.push(digest_of(change));
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.digests.is_empty()
+    }
+
+    /// Adds the changes of another one.
+    pub fn take_over(&mut self, other: Tally) {
+        for (name, count) in other.counts {
+            self.add(&name, count);
+        }
+        self.digests.extend(other.digests);
+    }
+
     /// What a run's row says of itself.
     pub fn told(&self) -> Option<String> {
         (!self.remarks.is_empty()).then(|| self.remarks.join("; "))

@@ -123,7 +123,7 @@ async fn enter_fresh(db: &Db, policies: &Policies, fresh: &BTreeSet<(Kind, Strin
             after = Some(last.id);
             let new: Vec<Lookup> =
                 things.iter().flat_map(|thing| rows(kind, thing.id, policies.claims_of(thing))).collect();
-            store::lookup::insert(&mut tx, &new).await?;
+            store::lookup::rows(&new).put(&mut tx).await?;
             tx.commit().await?;
         }
     }

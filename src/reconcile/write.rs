@@ -18,25 +18,66 @@ use crate::store::edge::Edge;
 use crate::store::entity::Stored;
 use crate::store::journal::New;
 use crate::store::lookup::Lookup;
+use crate::store::sql::Rows;
 use crate::store::{self, Tx};
 
-pub async fn write<'p>(tx: &mut Tx, batch: &Batch<'_>, planned: &'p Planned) -> Result<Touched<'p>, Error> {
+/// `ready`: what `rows_of_new` made of the same plan.
+pub async fn write<'p>(
+    tx: &mut Tx,
+    batch: &Batch<'_>,
+    planned: &'p Planned,
+    ready: Option<Ready>,
+) -> Result<Touched<'p>, Error> {
     let mut touched = Touched::default();
-    let mut things: Vec<&'p Thing> = planned.world.things.values().filter(|thing| is_touched(thing, planned)).collect();
-    things.sort_by_key(|thing| (thing.records.first().copied(), thing.now.id));
+    let things = touched_by(planned);
     if things.iter().any(|thing| moves(thing)) {
         tx.moved();
     }
-    entities(tx, batch, &things, &mut touched).await?;
-    assertions(tx, &things).await?;
-    lookups(tx, batch, &things).await?;
+    let is_new = ready.is_some();
+    if let Some(Ready { things: rows, mut journal }) = ready {
+        touched.entities = things.iter().map(|thing| (None, &thing.now)).collect();
+        for rows in rows {
+            rows.put(tx).await?;
+        }
+        store::journal::number(&mut journal, || batch.cx.clock.seq());
+        journal.put(tx).await?;
+    } else {
+        entities(tx, batch, &things, &mut touched).await?;
+        assertions(tx, &things).await?;
+        lookups(tx, batch, &things).await?;
+    }
     edges(tx, batch, planned, &things, &mut touched).await?;
     departures(tx, batch, &things, &mut touched).await?;
-    // Before the first question, so that it is made ready while the others are written.
-    journal(tx, batch, planned).await?;
+    if !is_new {
+        // Before the first question, so that it is made ready while the others are written.
+        note(tx, batch.cx, &noted(batch), &planned.changes).await?;
+    }
     arrivals(tx, batch, &things, &mut touched).await?;
     tx.settled().await?;
     Ok(touched)
+}
+
+/// The rows of a batch in which all is new, but those of its relations.
+pub struct Ready {
+    things: [Rows; 3],
+    journal: Rows,
+}
+
+pub fn rows_of_new(batch: &Batch<'_>, planned: &Planned) -> Ready {
+    let things = touched_by(planned);
+    let entities: Vec<Stored<'_>> = things.iter().map(|thing| stored(thing, batch)).collect();
+    let assertions: Vec<&Assertion> = things.iter().flat_map(|thing| &thing.holds).map(|hold| &hold.now).collect();
+    let lookups: Vec<Lookup> =
+        things.iter().flat_map(|thing| lookups_of(&thing.now, &thing.derived(), batch)).collect();
+    let things = [store::entity::rows(&entities), store::assertion::rows(&assertions), store::lookup::rows(&lookups)];
+    Ready { things, journal: journal(batch.cx, &noted(batch), &planned.changes) }
+}
+
+/// In the order of their records.
+fn touched_by(planned: &Planned) -> Vec<&Thing> {
+    let mut things: Vec<&Thing> = planned.world.things.values().filter(|thing| is_touched(thing, planned)).collect();
+    things.sort_by_key(|thing| (thing.records.first().copied(), thing.now.id));
+    things
 }
 
 fn is_touched(thing: &Thing, planned: &Planned) -> bool {
@@ -55,21 +96,21 @@ fn row_changed(thing: &Thing) -> bool {
     thing.before.as_ref() != Some(&thing.now)
 }
 
+fn stored<'t>(thing: &'t Thing, batch: &Batch<'_>) -> Stored<'t> {
+    let gone = thing.now.state == State::Tombstone || !batch.cx.policies.hold(thing.holds.iter().map(|hold| &hold.now));
+    let ordered_at = match thing.now.kind {
+        Kind::Ticket | Kind::Device | Kind::Session => thing.derived().ordered_at,
+        _ => None,
+    };
+    Stored { entity: &thing.now, before: thing.before.as_ref(), ordered_at, gone_at: gone.then_some(batch.at) }
+}
+
 async fn entities<'p>(
     tx: &mut Tx,
     batch: &Batch<'_>,
     things: &[&'p Thing],
     touched: &mut Touched<'p>,
 ) -> Result<(), Error> {
-    fn stored<'t>(thing: &'t Thing, batch: &Batch<'_>) -> Stored<'t> {
-        let gone =
-            thing.now.state == State::Tombstone || !batch.cx.policies.hold(thing.holds.iter().map(|hold| &hold.now));
-        let ordered_at = match thing.now.kind {
-            Kind::Ticket | Kind::Device | Kind::Session => thing.derived().ordered_at,
-            _ => None,
-        };
-        Stored { entity: &thing.now, before: thing.before.as_ref(), ordered_at, gone_at: gone.then_some(batch.at) }
-    }
     let changed: Vec<&'p Thing> = things.iter().copied().filter(|thing| row_changed(thing)).collect();
     let taken: HashSet<(Kind, Option<Realm>, &str)> = changed
         .iter()
@@ -94,7 +135,7 @@ async fn entities<'p>(
     for part in [dead, alive] {
         store::entity::update(tx, &part.iter().map(|thing| stored(thing, batch)).collect::<Vec<_>>()).await?;
     }
-    store::entity::insert(tx, &new.iter().map(|thing| stored(thing, batch)).collect::<Vec<_>>()).await?;
+    store::entity::rows(&new.iter().map(|thing| stored(thing, batch)).collect::<Vec<_>>()).put(tx).await?;
     touched.entities = new.iter().chain(&old).map(|thing| (thing.before.as_ref(), &thing.now)).collect();
     Ok(())
 }
@@ -108,37 +149,38 @@ async fn assertions(tx: &mut Tx, things: &[&Thing]) -> Result<(), Error> {
         .collect();
     let dropped: Vec<&Assertion> = things.iter().flat_map(|thing| &thing.dropped).collect();
     store::assertion::delete(tx, &dropped).await?;
-    store::assertion::insert(tx, &new).await?;
+    store::assertion::rows(&new).put(tx).await?;
     Ok(store::assertion::update(tx, &changed).await?)
 }
 
-async fn lookups(tx: &mut Tx, batch: &Batch<'_>, things: &[&Thing]) -> Result<(), Error> {
-    let rows = |entity: &Entity, derived: &Derived| -> BTreeSet<Lookup> {
-        if entity.state == State::Tombstone {
-            return BTreeSet::new();
-        }
-        let row = |(name, value): &(&'static str, String)| Lookup {
-            kind: entity.kind,
-            name: (*name).into(),
-            value: value.clone(),
-            entity: entity.id,
-        };
-        let claims = unique::rows(entity.kind, entity.id, batch.cx.policies.claims_of(entity));
-        derived.lookups.iter().map(row).chain(claims).collect()
+fn lookups_of(entity: &Entity, derived: &Derived, batch: &Batch<'_>) -> BTreeSet<Lookup> {
+    if entity.state == State::Tombstone {
+        return BTreeSet::new();
+    }
+    let row = |(name, value): &(&'static str, String)| Lookup {
+        kind: entity.kind,
+        name: (*name).into(),
+        value: value.clone(),
+        entity: entity.id,
     };
+    let claims = unique::rows(entity.kind, entity.id, batch.cx.policies.claims_of(entity));
+    derived.lookups.iter().map(row).chain(claims).collect()
+}
+
+async fn lookups(tx: &mut Tx, batch: &Batch<'_>, things: &[&Thing]) -> Result<(), Error> {
     let (mut gone, mut come) = (Vec::new(), Vec::new());
     for thing in things.iter().filter(|thing| row_changed(thing)) {
         let Some(before) = &thing.before else {
-            come.extend(rows(&thing.now, &thing.derived()));
+            come.extend(lookups_of(&thing.now, &thing.derived(), batch));
             continue;
         };
-        let old = rows(before, &derive(before.kind, &before.doc));
-        let new = rows(&thing.now, &thing.derived());
+        let old = lookups_of(before, &derive(before.kind, &before.doc), batch);
+        let new = lookups_of(&thing.now, &thing.derived(), batch);
         gone.extend(old.difference(&new).cloned());
         come.extend(new.difference(&old).cloned());
     }
     store::lookup::delete(tx, &gone).await?;
-    Ok(store::lookup::insert(tx, &come).await?)
+    Ok(store::lookup::rows(&come).put(tx).await?)
 }
 
 async fn edges(
@@ -404,9 +446,8 @@ async fn arrivals(tx: &mut Tx, batch: &Batch<'_>, things: &[&Thing], touched: &m
     Ok(store::edge::put(tx, &put).await?)
 }
 
-async fn journal(tx: &mut Tx, batch: &Batch<'_>, planned: &Planned) -> Result<(), Error> {
-    let of = Noted { source: &batch.source.name, kind: batch.source.kind.into(), run: batch.run, at: batch.at };
-    note(tx, batch.cx, &of, &planned.changes).await
+fn noted<'a>(batch: &Batch<'a>) -> Noted<'a> {
+    Noted { source: &batch.source.name, kind: batch.source.kind.into(), run: batch.run, at: batch.at }
 }
 
 /// Where changes belong to.
@@ -428,9 +469,12 @@ pub(super) async fn note(tx: &mut Tx, cx: &Context, of: &Noted<'_>, changes: &[C
             cx.opened(of.run);
         }
     }
+    Ok(journal(cx, of, changes).put(tx).await?)
+}
+
+fn journal(cx: &Context, of: &Noted<'_>, changes: &[Change]) -> Rows {
     let row = |change| New { seq: cx.clock.seq(), run: of.run, at: of.at, actor: &cx.actor, change };
-    let rows: Vec<New<'_>> = changes.iter().map(row).collect();
-    Ok(store::journal::append(tx, &rows).await?)
+    store::journal::rows(&changes.iter().map(row).collect::<Vec<_>>())
 }
 
 /// The entities that a batch spoke of, as they are now.

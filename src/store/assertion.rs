@@ -1,7 +1,7 @@
 //! Table `assertion`: what each source said of each thing, under the source's own key. Only the engine writes it.
 
 use super::db::{Error, Session, Tx};
-use super::sql::{self, Text};
+use super::sql::{self, Rows, Text};
 use super::value::{Row, Value, values};
 use crate::model::desired::Digest;
 use crate::model::entity::Assertion;
@@ -53,9 +53,10 @@ pub async fn by_key(
 const INSERT: &str = "INSERT INTO assertion (source, kind, key, entity_id, alias, external_id, digest, doc, ended, run_id, \
                       at) VALUES";
 
-/// Fails with a unique violation where another transaction was first with the same key: then nothing may be written.
-pub async fn insert(tx: &mut Tx, rows: &[&Assertion]) -> Result<(), Error> {
-    sql::rows(tx, INSERT, "", rows.iter().map(|row| values_of(row)).collect()).await
+/// What is new. Its writing fails with a unique violation where another transaction was first with the same key: then nothing
+/// may be written.
+pub fn rows(new: &[&Assertion]) -> Rows {
+    Rows { head: INSERT, tail: "", rows: new.iter().map(|row| values_of(row)).collect() }
 }
 
 /// Before and now. SQLite writes every index of which a column is named, also where it stays the same.

@@ -3,7 +3,7 @@
 
 use super::assertion;
 use super::db::{Error, Session, Tx};
-use super::sql::{self, Look, Text};
+use super::sql::{self, Look, Rows, Text};
 use super::value::{Row, Value, values};
 use crate::model::entity::{Assertion, Entity, Flags, State};
 use crate::model::id::EntityId;
@@ -87,8 +87,9 @@ pub struct Stored<'a> {
 const INSERT: &str = "INSERT INTO entity (id, kind, realm, login_key, active, blocked, state, flags, ordered_at, version, \
                       created, modified, gone_at, doc) VALUES";
 
-pub async fn insert(tx: &mut Tx, rows: &[Stored<'_>]) -> Result<(), Error> {
-    sql::rows(tx, INSERT, "", rows.iter().map(row).collect()).await
+/// What is new.
+pub fn rows(new: &[Stored<'_>]) -> Rows {
+    Rows { head: INSERT, tail: "", rows: new.iter().map(row).collect() }
 }
 
 /// How much of a row differs. SQLite writes every index of which a column is named, also where it stays the same.

@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::db::{Error, Session, Tx};
-use super::sql;
+use super::db::{Error, Session};
+use super::sql::{self, Rows};
 use super::value::{Row, Value, values};
 use crate::model::change::{Change, Entry};
 use crate::model::document::Document;
@@ -38,11 +38,18 @@ pub struct New<'a> {
     pub change: &'a Change,
 }
 
-/// Appends. Changes of things without an id are not written (they were only planned).
-pub async fn append(tx: &mut Tx, entries: &[New<'_>]) -> Result<(), Error> {
+/// To be appended. Changes of things without an id are not written (they were only planned).
+pub fn rows(entries: &[New<'_>]) -> Rows {
     const HEAD: &str = "INSERT INTO journal (seq, run_id, at, actor, source, op, kind, entity_id, digest, data) VALUES";
     let rows = entries.iter().filter_map(|entry| Some(values_of(entry, entry.change.entity?))).collect();
-    sql::rows(tx, HEAD, "", rows).await
+    Rows { head: HEAD, tail: "", rows }
+}
+
+/// Gives rows that were made beforehand their numbers: whoever follows the journal must not find one behind him.
+pub fn number(rows: &mut Rows, mut next: impl FnMut() -> i64) {
+    for row in &mut rows.rows {
+        row[0] = next().into();
+    }
 }
 
 fn values_of(entry: &New<'_>, id: EntityId) -> Vec<Value> {

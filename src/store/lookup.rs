@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::db::{Error, Session, Tx};
-use super::sql::{self, Text};
+use super::sql::{self, Rows, Text};
 use super::value::{Value, values};
 use crate::model::id::EntityId;
 use crate::model::kind::{Kind, Realm};
@@ -23,9 +23,9 @@ fn row(lookup: &Lookup) -> Vec<Value> {
     values![lookup.kind, lookup.name.as_ref(), &lookup.value, lookup.entity]
 }
 
-pub async fn insert(tx: &mut Tx, rows: &[Lookup]) -> Result<(), Error> {
+pub fn rows(new: &[Lookup]) -> Rows {
     const HEAD: &str = "INSERT INTO lookup (kind, name, value, entity_id) VALUES";
-    sql::rows(tx, HEAD, "ON CONFLICT DO NOTHING", rows.iter().map(row).collect()).await
+    Rows { head: HEAD, tail: "ON CONFLICT DO NOTHING", rows: new.iter().map(row).collect() }
 }
 
 pub async fn delete(tx: &mut Tx, rows: &[Lookup]) -> Result<(), Error> {

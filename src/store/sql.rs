@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::db::{Error, Read, Session, Tx};
+use super::db::{Answer, Error, Read, Session, Sql, Tx};
 use super::value::{Row, Value};
 
 /// The longest list that `Text::list` takes: more is asked in pieces.
@@ -40,6 +40,34 @@ impl Look for Read {
     }
 
     async fn alone(&mut self, _: i64) -> Result<bool, Error> {
+        Ok(false)
+    }
+}
+
+/// A store in which nothing is, and which knows whether it was asked.
+#[derive(Default)]
+pub struct Nothing(bool);
+
+impl Nothing {
+    pub fn was_asked(&self) -> bool {
+        self.0
+    }
+}
+
+impl Session for Nothing {
+    fn ask(&mut self, _: Sql, _: Vec<Value>) -> Answer<'_, Vec<Row>> {
+        self.0 = true;
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+}
+
+impl Look for Nothing {
+    async fn look(&mut self, sql: String, values: Vec<Value>) -> Result<Vec<Row>, Error> {
+        self.all(sql, values).await
+    }
+
+    async fn alone(&mut self, _: i64) -> Result<bool, Error> {
+        self.0 = true;
         Ok(false)
     }
 }
@@ -80,6 +108,19 @@ impl Text {
             self.push(if at == 0 { "" } else { ", " }).bind(value);
         }
         self.push(")")
+    }
+}
+
+/// Rows that are made ready for a table, and can be written in any transaction.
+pub struct Rows {
+    pub(super) head: &'static str,
+    pub(super) tail: &'static str,
+    pub(super) rows: Vec<Vec<Value>>,
+}
+
+impl Rows {
+    pub async fn put(self, tx: &mut Tx) -> Result<(), Error> {
+        rows(tx, self.head, self.tail, self.rows).await
     }
 }
 
