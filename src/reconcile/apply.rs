@@ -84,7 +84,9 @@ pub(super) async fn guessed(
     let Some(mut guess) = guess(&batch, records).await? else { return Ok(None) };
     let rows = write::rows_of_new(&batch, &guess.planned);
     let mut tally = Tally::default();
-    std::mem::take(&mut guess.planned.changes).iter().for_each(|change| tally.change(change));
+    for change in std::mem::take(&mut guess.planned.changes) {
+        tally.change(&change);
+    }
     Ok(Some(Guessed { at, guess, rows, tally }))
 }
 

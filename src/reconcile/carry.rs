@@ -151,7 +151,9 @@ async fn piece(
         store::run::open(&mut tx, run, &source.name, cx.kind_of(source), started).await?;
     }
     let count = async {
-        std::mem::take(&mut applied.changes).iter().for_each(|change| tally.change(change));
+        for change in std::mem::take(&mut applied.changes) {
+            tally.change(&change);
+        }
         applied.spent = None;
     };
     // The COMMIT is under way first, and waits for the disk meanwhile.

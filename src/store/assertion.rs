@@ -56,7 +56,7 @@ const INSERT: &str = "INSERT INTO assertion (source, kind, key, entity_id, alias
 /// What is new. Its writing fails with a unique violation where another transaction was first with the same key: then nothing
 /// may be written.
 pub fn rows(new: &[&Assertion]) -> Rows {
-    Rows { head: INSERT, tail: "", rows: new.iter().map(|row| values_of(row)).collect() }
+    Rows { head: INSERT, tail: "", values: new.iter().map(|row| values_of(row)).collect() }
 }
 
 /// Before and now. SQLite writes every index of which a column is named, also where it stays the same.

@@ -89,7 +89,7 @@ const INSERT: &str = "INSERT INTO entity (id, kind, realm, login_key, active, bl
 
 /// What is new.
 pub fn rows(new: &[Stored<'_>]) -> Rows {
-    Rows { head: INSERT, tail: "", rows: new.iter().map(row).collect() }
+    Rows { head: INSERT, tail: "", values: new.iter().map(row).collect() }
 }
 
 /// How much of a row differs. SQLite writes every index of which a column is named, also where it stays the same.

@@ -42,12 +42,12 @@ pub struct New<'a> {
 pub fn rows(entries: &[New<'_>]) -> Rows {
     const HEAD: &str = "INSERT INTO journal (seq, run_id, at, actor, source, op, kind, entity_id, digest, data) VALUES";
     let rows = entries.iter().filter_map(|entry| Some(values_of(entry, entry.change.entity?))).collect();
-    Rows { head: HEAD, tail: "", rows }
+    Rows { head: HEAD, tail: "", values: rows }
 }
 
 /// Gives rows that were made beforehand their numbers: whoever follows the journal must not find one behind him.
 pub fn number(rows: &mut Rows, mut next: impl FnMut() -> i64) {
-    for row in &mut rows.rows {
+    for row in &mut rows.values {
         row[0] = next().into();
     }
 }

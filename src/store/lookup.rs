@@ -25,7 +25,7 @@ fn row(lookup: &Lookup) -> Vec<Value> {
 
 pub fn rows(new: &[Lookup]) -> Rows {
     const HEAD: &str = "INSERT INTO lookup (kind, name, value, entity_id) VALUES";
-    Rows { head: HEAD, tail: "ON CONFLICT DO NOTHING", rows: new.iter().map(row).collect() }
+    Rows { head: HEAD, tail: "ON CONFLICT DO NOTHING", values: new.iter().map(row).collect() }
 }
 
 pub async fn delete(tx: &mut Tx, rows: &[Lookup]) -> Result<(), Error> {

@@ -115,12 +115,12 @@ impl Text {
 pub struct Rows {
     pub(super) head: &'static str,
     pub(super) tail: &'static str,
-    pub(super) rows: Vec<Vec<Value>>,
+    pub(super) values: Vec<Vec<Value>>,
 }
 
 impl Rows {
     pub async fn put(self, tx: &mut Tx) -> Result<(), Error> {
-        rows(tx, self.head, self.tail, self.rows).await
+        rows(tx, self.head, self.tail, self.values).await
     }
 }
 
