@@ -54,3 +54,69 @@ impl Ahead {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::apply::{apply_guessed, guessed};
+    use super::super::apply_tests::{World, policy, present, says, user};
+    use super::super::run_tests::{people, sync};
+    use crate::model::kind::Kind;
+    use crate::model::source::{MatchRule, SourceKind};
+    use crate::store;
+    use crate::store::Session as _;
+    use crate::store::testing::both;
+
+    async fn count(world: &World, sql: &'static str) -> i64 {
+        let mut read = world.db.read().await.unwrap();
+        read.one(sql, vec![]).await.unwrap().get(0).unwrap()
+    }
+
+    /// The third piece and those after it are planned on the guess that nobody of them is there.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn whoever_is_there_already_is_found_by_a_piece_that_guessed_otherwise() {
+        both(|db| async move {
+            let mut ldap = policy("ldap", SourceKind::Ldap, 10);
+            ldap.match_rules = vec![MatchRule::Email];
+            let world = World::with(db, vec![ldap, policy("hr", SourceKind::Crm, 5)]);
+            let mail = json!({"userName": "eva", "name": {"givenName": "Eva"}, "emails": [{"value": "u900@x.cz"}]});
+            let eva = world.one("hr", says(Kind::User, "h1", mail)).await;
+            let taken = world.one("hr", user("h2", "u1000")).await;
+            let report = sync(&world, people(0..1_100)).await;
+            assert_eq!(report.counts["create"], 1_099, "1,098 people and the group: {:?}", report.counts);
+            assert_eq!(world.get(eva).await.login_key.as_deref(), Some("u900"), "the same person, more believed");
+            assert_eq!(world.get(taken).await.login_key.as_deref(), Some("u1000"));
+            let holders = "SELECT count(*) FROM assertion WHERE source = 'ldap' AND kind = 'user'";
+            assert_eq!(count(&world, holders).await, 1_100);
+            assert_eq!(count(&world, "SELECT count(*) FROM entity WHERE kind = 'user'").await, 1_100);
+            assert_eq!(count(&world, "SELECT count(*) FROM journal WHERE source = 'ldap'").await, 1_101);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_guess_is_right_only_while_it_is_and_leaves_no_number_behind() {
+        both(|db| async move {
+            let world = World::with(db, vec![policy("ldap", SourceKind::Ldap, 10), policy("hr", SourceKind::Crm, 5)]);
+            let cx = world.cx.within(world.cx.clock.run_id());
+            let source = cx.policies.get("ldap").unwrap();
+            let guess = async |key: &str, login: &str| {
+                guessed(&cx, source, vec![present(user(key, login))]).await.unwrap().unwrap()
+            };
+            let (right, wrong) = (guess("k1", "u1").await, guess("k2", "eva").await);
+            world.one("hr", user("h1", "eva")).await;
+
+            let mut tx = world.db.write().await.unwrap();
+            assert!(apply_guessed(&mut tx, &cx, source, wrong).await.unwrap().is_none(), "her login is there");
+            let (applied, tally) = apply_guessed(&mut tx, &cx, source, right).await.unwrap().unwrap();
+            tx.commit().await.unwrap();
+            assert!(applied.outcomes[0].created && applied.changes.is_empty());
+            assert_eq!((applied.run, tally.counts["create"]), (cx.run, 1));
+            let journal = store::journal::after(&mut world.db.read().await.unwrap(), 0, 10).await.unwrap();
+            let labels: Vec<&str> = journal.iter().map(|entry| entry.change.label.as_str()).collect();
+            assert_eq!(labels, ["eva", "u1"], "planned before her, numbered after her");
+        })
+        .await;
+    }
+}
