@@ -37,13 +37,14 @@ impl Ahead {
         Ahead { cx: cx.clone(), source: Arc::new(source.clone()) }
     }
 
-    /// The next piece, beside whoever writes those before. `new`: everybody before was new, so these may be, too.
+    /// The next piece, beside whoever writes those before. `new`: nobody of the piece before was there, so these may be new, too.
     pub fn piece(&self, mut reader: Reader, new: bool) -> JoinHandle<Result<Piece, Error>> {
         let (cx, source) = (self.cx.clone(), self.source.clone());
         spawn_blocking(move || {
             let raw = reader.piece()?;
             let mut records = spool::parse(&raw)?;
-            if new && !raw.is_empty() {
+            // What must be unique is looked for in the store.
+            if new && !raw.is_empty() && cx.policies.uniques.is_empty() {
                 // Without a store it never waits.
                 match Handle::current().block_on(guessed(&cx, &source, records))? {
                     Some(guessed) => return Ok(Piece { reader, raw, ready: Ready::Guessed(Box::new(guessed)) }),
@@ -109,10 +110,10 @@ mod tests {
 
             let mut tx = world.db.write().await.unwrap();
             assert!(apply_guessed(&mut tx, &cx, source, wrong).await.unwrap().is_none(), "her login is there");
-            let (applied, tally) = apply_guessed(&mut tx, &cx, source, right).await.unwrap().unwrap();
+            let applied = apply_guessed(&mut tx, &cx, source, right).await.unwrap().unwrap();
             tx.commit().await.unwrap();
             assert!(applied.outcomes[0].created && applied.changes.is_empty());
-            assert_eq!((applied.run, tally.counts["create"]), (cx.run, 1));
+            assert_eq!((applied.run, applied.counted.counts["create"]), (cx.run, 1));
             let journal = store::journal::after(&mut world.db.read().await.unwrap(), 0, 10).await.unwrap();
             let labels: Vec<&str> = journal.iter().map(|entry| entry.change.label.as_str()).collect();
             assert_eq!(labels, ["eva", "u1"], "planned before her, numbered after her");

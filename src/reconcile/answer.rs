@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::report::Tally;
 use super::world::World;
 use crate::model::change::Change;
 use crate::model::entity::Entity;
@@ -152,6 +153,10 @@ pub struct Applied {
     pub wake: bool,
     /// Groups that another group was put into.
     pub nested: Vec<EntityId>,
+    /// Somebody whom the records may mean was in the store.
+    pub(super) found: bool,
+    /// Of a run, what was counted of its changes already; those in `changes` are not.
+    pub(super) counted: Tally,
     /// Of a run, what it was made of: to be let go of while its COMMIT waits for the disk.
     pub(super) spent: Option<World>,
 }

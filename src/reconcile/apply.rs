@@ -48,29 +48,30 @@ pub(super) async fn apply_while(
     apply_in(tx, cx, source, None, records, leaving).await
 }
 
-/// A batch of a run that was planned beforehand on the guess that nobody of it is there, with the changes that were counted
-/// then and are not told again. `None`: it was wrong, and nothing was written.
+/// A batch of a run that was planned beforehand on the guess that nobody of it is there; its changes were counted then.
+/// `None`: it was wrong, and nothing was written.
 pub(super) async fn apply_guessed(
     tx: &mut Tx,
     cx: &Context,
     source: &SourcePolicy,
     guessed: Guessed,
-) -> Result<Option<(Applied, Tally)>, Error> {
+) -> Result<Option<Applied>, Error> {
     let batch = batch(cx, source, guessed.at, None);
     if !guessed.guess.stands(tx, &batch).await? {
         return Ok(None);
     }
     let mut applied = carry_out(tx, &batch, guessed.guess.planned, Some(guessed.rows)).await?;
-    applied.run = applied.run.or((!guessed.tally.is_empty()).then_some(batch.run));
-    Ok(Some((applied, guessed.tally)))
+    applied.run = applied.run.or((!guessed.counted.is_empty()).then_some(batch.run));
+    applied.counted = guessed.counted;
+    Ok(Some(applied))
 }
 
 /// A batch that is planned, and when, with its rows, and what it changes.
 pub(super) struct Guessed {
     at: Millis,
     guess: Guess,
-    rows: write::Ready,
-    tally: Tally,
+    rows: write::NewRows,
+    counted: Tally,
 }
 
 /// Plans beside a transaction. Nobody is asked whom the source is about to let go of: what a record says to be there stays.
@@ -83,11 +84,9 @@ pub(super) async fn guessed(
     let batch = batch(cx, source, at, None);
     let Some(mut guess) = guess(&batch, records).await? else { return Ok(None) };
     let rows = write::rows_of_new(&batch, &guess.planned);
-    let mut tally = Tally::default();
-    for change in std::mem::take(&mut guess.planned.changes) {
-        tally.change(&change);
-    }
-    Ok(Some(Guessed { at, guess, rows, tally }))
+    let mut counted = Tally::default();
+    counted.changes(std::mem::take(&mut guess.planned.changes));
+    Ok(Some(Guessed { at, guess, rows, counted }))
 }
 
 async fn apply_in(
@@ -119,7 +118,7 @@ async fn carry_out(
     tx: &mut Tx,
     batch: &Batch<'_>,
     mut planned: Planned,
-    ready: Option<write::Ready>,
+    ready: Option<write::NewRows>,
 ) -> Result<Applied, Error> {
     let Batch { cx, source, run, at, .. } = *batch;
     if cx.run.is_none() && matches!(source.kind, SourceKind::Scim | SourceKind::Push) {
@@ -136,13 +135,15 @@ async fn carry_out(
     let Touched { nested, .. } = touched;
     let mut changes = planned.changes;
     changes.extend(followed);
+    let found = planned.world.things.values().any(|thing| thing.before.is_some());
     // Of a run nobody asks.
     let (entities, spent) = match cx.run {
         Some(_) => (HashMap::new(), Some(planned.world)),
         None => (write::entities_of(planned.world), None),
     };
     let run = (!changes.is_empty()).then_some(run);
-    Ok(Applied { run, wake, nested, changes, outcomes: planned.outcomes, entities, spent })
+    let (outcomes, counted) = (planned.outcomes, Tally::default());
+    Ok(Applied { changes, outcomes, entities, run, wake, nested, found, counted, spent })
 }
 
 /// The rooms that hang on people follow in the same transaction.

@@ -45,8 +45,8 @@ pub async fn out(
                 look_at_sizes(db, cx).await?;
             }
             new = true;
-            for Done { raw, applied, tally: changes } in pieces(db, cx, source, (raw, ready), leaving, started).await? {
-                new &= applied.outcomes.iter().all(|outcome| outcome.created);
+            for (raw, applied) in pieces(db, cx, source, (raw, ready), leaving, started).await? {
+                new &= !applied.found;
                 for (outcome, raw) in applied.outcomes.iter().zip(&raw) {
                     let Some(refusal) = &outcome.refused else { continue };
                     if stage != Stage::Again && refusal.may_pass() {
@@ -55,7 +55,7 @@ pub async fn out(
                         tally.refuse(outcome, refusal);
                     }
                 }
-                tally.take_over(changes);
+                tally.take_over(applied.counted);
                 nested.extend(applied.nested);
             }
         }
@@ -76,12 +76,8 @@ async fn look_at_sizes(db: &Db, cx: &Context) -> Result<(), Error> {
     Ok(tx.commit().await?)
 }
 
-/// Records, what became of them, and what they changed, counted.
-struct Done {
-    raw: Vec<Vec<u8>>,
-    applied: Applied,
-    tally: Tally,
-}
+/// Records, and what became of them.
+type Done = (Vec<Vec<u8>>, Applied);
 
 /// One piece, in as many transactions as it needs: where another transaction comes in between again and again, it is cut
 /// in halves, so that one contested record stops nobody else.
@@ -98,7 +94,7 @@ async fn pieces(
     let mut left = vec![(raw, 0)];
     while let Some((mut raw, tried)) = left.pop() {
         match piece(db, cx, source, (&raw, ready.take()), leaving, started).await {
-            Ok((applied, tally)) => done.push(Done { raw, applied, tally }),
+            Ok(applied) => done.push((raw, applied)),
             Err(error) if error.may_be_tried_again() && tried < 2 => left.push((raw, tried + 1)),
             Err(Error::Race) if raw.len() > 1 => {
                 let second = raw.split_off(raw.len() / 2);
@@ -107,8 +103,7 @@ async fn pieces(
             }
             Err(Error::Race) => {
                 let outcomes = spool::parse(&raw)?.iter().map(lost).collect();
-                let applied = Applied { outcomes, ..Applied::default() };
-                done.push(Done { raw, applied, tally: Tally::default() });
+                done.push((raw, Applied { outcomes, ..Applied::default() }));
             }
             Err(error) => return Err(error),
         }
@@ -134,26 +129,22 @@ async fn piece(
     (raw, ready): (&[Vec<u8>], Option<Ready>),
     leaving: Leaving<'_>,
     started: Millis,
-) -> Result<(Applied, Tally), Error> {
+) -> Result<Applied, Error> {
     let mut tx = begin(db, cx).await?;
     let guessed = match ready {
         Some(Ready::Guessed(guessed)) => apply_guessed(&mut tx, cx, source, *guessed).await?,
-        Some(Ready::Records(records)) => {
-            Some((apply_while(&mut tx, cx, source, records, Some(leaving)).await?, Tally::default()))
-        }
+        Some(Ready::Records(records)) => Some(apply_while(&mut tx, cx, source, records, Some(leaving)).await?),
         None => None,
     };
-    let (mut applied, mut tally) = match guessed {
+    let mut applied = match guessed {
         Some(applied) => applied,
-        None => (apply_while(&mut tx, cx, source, spool::parse(raw)?, Some(leaving)).await?, Tally::default()),
+        None => apply_while(&mut tx, cx, source, spool::parse(raw)?, Some(leaving)).await?,
     };
     if let Some(run) = applied.run.filter(|run| !cx.is_open(*run)) {
         store::run::open(&mut tx, run, &source.name, cx.kind_of(source), started).await?;
     }
     let count = async {
-        for change in std::mem::take(&mut applied.changes) {
-            tally.change(&change);
-        }
+        applied.counted.changes(std::mem::take(&mut applied.changes));
         applied.spent = None;
     };
     // The COMMIT is under way first, and waits for the disk meanwhile.
@@ -162,7 +153,7 @@ async fn piece(
     if let Some(run) = applied.run {
         cx.opened(run);
     }
-    Ok((applied, tally))
+    Ok(applied)
 }
 
 #[cfg(test)]

@@ -129,7 +129,7 @@ impl std::fmt::Display for Stop {
 }
 
 /// Collects what a run does or would do.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Tally {
     pub counts: BTreeMap<String, u64>,
     pub refused: Vec<Refused>,
@@ -151,6 +151,12 @@ impl Tally {
 
     pub fn is_empty(&self) -> bool {
         self.digests.is_empty()
+    }
+
+    pub fn changes(&mut self, changes: Vec<Change>) {
+        for change in &changes {
+            self.change(change);
+        }
     }
 
     /// Adds the changes of another one.

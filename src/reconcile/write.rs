@@ -26,7 +26,7 @@ pub async fn write<'p>(
     tx: &mut Tx,
     batch: &Batch<'_>,
     planned: &'p Planned,
-    ready: Option<Ready>,
+    ready: Option<NewRows>,
 ) -> Result<Touched<'p>, Error> {
     let mut touched = Touched::default();
     let things = touched_by(planned);
@@ -34,7 +34,7 @@ pub async fn write<'p>(
         tx.moved();
     }
     let is_new = ready.is_some();
-    if let Some(Ready { things: rows, mut journal }) = ready {
+    if let Some(NewRows { things: rows, mut journal }) = ready {
         touched.entities = things.iter().map(|thing| (None, &thing.now)).collect();
         for rows in rows {
             rows.put(tx).await?;
@@ -58,19 +58,19 @@ pub async fn write<'p>(
 }
 
 /// The rows of a batch in which all is new, but those of its relations.
-pub struct Ready {
+pub struct NewRows {
     things: [Rows; 3],
     journal: Rows,
 }
 
-pub fn rows_of_new(batch: &Batch<'_>, planned: &Planned) -> Ready {
+pub fn rows_of_new(batch: &Batch<'_>, planned: &Planned) -> NewRows {
     let things = touched_by(planned);
     let entities: Vec<Stored<'_>> = things.iter().map(|thing| stored(thing, batch)).collect();
     let assertions: Vec<&Assertion> = things.iter().flat_map(|thing| &thing.holds).map(|hold| &hold.now).collect();
     let lookups: Vec<Lookup> =
         things.iter().flat_map(|thing| lookups_of(&thing.now, &thing.derived(), batch)).collect();
     let things = [store::entity::rows(&entities), store::assertion::rows(&assertions), store::lookup::rows(&lookups)];
-    Ready { things, journal: journal(batch.cx, &noted(batch), &planned.changes) }
+    NewRows { things, journal: journal(batch.cx, &noted(batch), &planned.changes) }
 }
 
 /// In the order of their records.
