@@ -8,9 +8,10 @@ use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::apply::{Guessed, guessed};
-use super::spool::{self, Reader};
+use super::spool::{self, Reader, Stage};
 use super::{Context, Error};
 use crate::model::desired::Record;
+use crate::model::kind::Kind;
 use crate::model::source::SourcePolicy;
 
 /// Records as they lie in the spool, and what was made of them.
@@ -37,14 +38,21 @@ impl Ahead {
         Ahead { cx: cx.clone(), source: Arc::new(source.clone()) }
     }
 
+    /// Whether planning a new thing takes no more than to know that it is new. What must be unique is looked for in the
+    /// store, and so is the name that a group of one company gets.
+    fn may_guess(&self, stage: Stage) -> bool {
+        let of_company = self.source.company.is_some() && stage == Stage::Present(Kind::Group);
+        self.cx.policies.uniques.is_empty() && !of_company
+    }
+
     /// The next piece, beside whoever writes those before. `new`: nobody of the piece before was there, so these may be new, too.
-    pub fn piece(&self, mut reader: Reader, new: bool) -> JoinHandle<Result<Piece, Error>> {
+    pub fn piece(&self, stage: Stage, mut reader: Reader, new: bool) -> JoinHandle<Result<Piece, Error>> {
         let (cx, source) = (self.cx.clone(), self.source.clone());
+        let new = new && self.may_guess(stage);
         spawn_blocking(move || {
-            let raw = reader.piece()?;
+            let raw = reader.piece(0)?;
             let mut records = spool::parse(&raw)?;
-            // What must be unique is looked for in the store.
-            if new && !raw.is_empty() && cx.policies.uniques.is_empty() {
+            if new && !raw.is_empty() {
                 // Without a store it never waits.
                 match Handle::current().block_on(guessed(&cx, &source, records))? {
                     Some(guessed) => return Ok(Piece { reader, raw, ready: Ready::Guessed(Box::new(guessed)) }),
@@ -106,7 +114,9 @@ mod tests {
                 guessed(&cx, source, vec![present(user(key, login))]).await.unwrap().unwrap()
             };
             let (right, wrong) = (guess("k1", "u1").await, guess("k2", "eva").await);
+            world.cx.clock.advance(5_000);
             world.one("hr", user("h1", "eva")).await;
+            world.cx.clock.advance(5_000);
 
             let mut tx = world.db.write().await.unwrap();
             assert!(apply_guessed(&mut tx, &cx, source, wrong).await.unwrap().is_none(), "her login is there");
@@ -117,6 +127,14 @@ mod tests {
             let journal = store::journal::after(&mut world.db.read().await.unwrap(), 0, 10).await.unwrap();
             let labels: Vec<&str> = journal.iter().map(|entry| entry.change.label.as_str()).collect();
             assert_eq!(labels, ["eva", "u1"], "planned before her, numbered after her");
+            // Of the instant in which it is written, not of that of the guess: who waits first is served first.
+            let (id, at) = (journal[1].change.entity.unwrap(), journal[1].at);
+            assert_eq!(at, world.cx.clock.now());
+            let entity = world.get(id).await;
+            assert_eq!((entity.created, entity.modified), (at, at));
+            let (_, holds) =
+                store::entity::with_assertions(&mut world.db.read().await.unwrap(), id).await.unwrap().unwrap();
+            assert_eq!(holds[0].at, at);
         })
         .await;
     }

@@ -50,6 +50,9 @@ pub enum Error {
     NotExpected { expected: String, found: String },
     #[error("temporary file: {0}")]
     Spool(#[from] std::io::Error),
+    /// A mistake of musterd's own; what it was stands in its log, and may speak of people.
+    #[error("musterd itself went wrong; its log says where")]
+    Panic,
     #[error("temporary file: {0}")]
     SpoolText(#[from] serde_json::Error),
 }

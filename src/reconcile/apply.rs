@@ -56,7 +56,7 @@ pub(super) async fn apply_guessed(
     source: &SourcePolicy,
     guessed: Guessed,
 ) -> Result<Option<Applied>, Error> {
-    let batch = batch(cx, source, guessed.at, None);
+    let batch = batch(cx, source, cx.clock.now(), None);
     if !guessed.guess.stands(tx, &batch).await? {
         return Ok(None);
     }
@@ -66,9 +66,8 @@ pub(super) async fn apply_guessed(
     Ok(Some(applied))
 }
 
-/// A batch that is planned, and when, with its rows, and what it changes.
+/// A batch that is planned, with its rows, and what it changes.
 pub(super) struct Guessed {
-    at: Millis,
     guess: Guess,
     rows: write::NewRows,
     counted: Tally,
@@ -80,13 +79,12 @@ pub(super) async fn guessed(
     source: &SourcePolicy,
     records: Vec<Record>,
 ) -> Result<Option<Guessed>, Error> {
-    let at = cx.clock.now();
-    let batch = batch(cx, source, at, None);
+    let batch = batch(cx, source, cx.clock.now(), None);
     let Some(mut guess) = guess(&batch, records).await? else { return Ok(None) };
     let rows = write::rows_of_new(&batch, &guess.planned);
     let mut counted = Tally::default();
     counted.changes(std::mem::take(&mut guess.planned.changes));
-    Ok(Some(Guessed { at, guess, rows, counted }))
+    Ok(Some(Guessed { guess, rows, counted }))
 }
 
 async fn apply_in(

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use super::ahead::{Ahead, Piece, Ready};
 use super::apply::{apply_guessed, apply_while};
 use super::report::Tally;
-use super::spool::{self, Spool, Stage};
+use super::rounds::Rounds;
+use super::spool::{self, Spool};
 use super::turn::begin;
 use super::{Applied, Context, Error, Leaving, Outcome, Refusal, circles};
 use crate::model::desired::Record;
@@ -27,18 +28,16 @@ pub async fn out(
     let ahead = Ahead::new(cx, source);
     let mut carried = 0_usize;
     let mut nested = BTreeSet::new();
-    let mut stages = spool.stages();
-    spool.clear(Stage::Again);
-    stages.push(Stage::Again);
-    for stage in stages {
+    let mut rounds = Rounds::of(spool);
+    while let Some((stage, reader)) = rounds.next(spool, tally)? {
         let mut new = false;
-        let mut next = ahead.piece(spool.reader(stage)?, new);
+        let mut next = ahead.piece(stage, reader, new);
         loop {
-            let Piece { reader, raw, ready } = next.await.map_err(std::io::Error::other)??;
+            let Piece { reader, raw, ready } = next.await.map_err(|_| Error::Panic)??;
             if raw.is_empty() {
                 break;
             }
-            next = ahead.piece(reader, new);
+            next = ahead.piece(stage, reader, new);
             let before = carried;
             carried += raw.len();
             if FRESH.iter().any(|mark| (before..carried).contains(mark)) {
@@ -48,12 +47,7 @@ pub async fn out(
             for (raw, applied) in pieces(db, cx, source, (raw, ready), leaving, started).await? {
                 new &= !applied.found;
                 for (outcome, raw) in applied.outcomes.iter().zip(&raw) {
-                    let Some(refusal) = &outcome.refused else { continue };
-                    if stage != Stage::Again && refusal.may_pass() {
-                        spool.put_raw(Stage::Again, 0, raw)?;
-                    } else {
-                        tally.refuse(outcome, refusal);
-                    }
+                    rounds.heard(spool, raw, outcome, tally)?;
                 }
                 tally.take_over(applied.counted);
                 nested.extend(applied.nested);

@@ -254,7 +254,7 @@ async fn keep_items(
     for stage in read.spool.stages() {
         let mut reader = read.spool.reader(stage)?;
         loop {
-            let raw = reader.batch(0)?;
+            let raw = reader.piece(0)?;
             if raw.is_empty() {
                 break;
             }

@@ -41,6 +41,7 @@ mod people_tests;
 mod plan;
 mod report;
 mod reverse;
+mod rounds;
 pub mod run;
 #[cfg(test)]
 mod run_tests;

@@ -159,11 +159,12 @@ impl Tally {
         }
     }
 
-    /// Adds the changes of another one.
+    /// Adds the changes and the refused of another one.
     pub fn take_over(&mut self, other: Tally) {
         for (name, count) in other.counts {
             self.add(&name, count);
         }
+        other.refused.into_iter().for_each(|refused| self.name(refused));
         self.digests.extend(other.digests);
     }
 

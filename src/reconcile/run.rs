@@ -71,8 +71,8 @@ pub async fn run(
 
 /// A run that the engine could not finish stands in the books too, as far as the store still takes it.
 async fn break_off(db: &Db, cx: &Context, source: &SourcePolicy, started: Millis, error: &Error) {
-    let told = matches!(error, Error::Store(_) | Error::Spool(_) | Error::SpoolText(_) | Error::Race);
-    let broken = Broken { reason: sound::shown(error.to_string()), passes: true };
+    let told = matches!(error, Error::Store(_) | Error::Spool(_) | Error::SpoolText(_) | Error::Race | Error::Panic);
+    let broken = Broken { reason: sound::shown(error.to_string()), passes: !matches!(error, Error::Panic) };
     if told && let Err(failed) = ledger::failed(db, cx, source, started, &broken).await {
         tracing::warn!(source = source.name, %failed, %error, "a run broke off, and its books could not be kept");
     }

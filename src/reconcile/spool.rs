@@ -1,7 +1,7 @@
 //! The records of a long read, in anonymous temporary files: bounded memory, nothing in the database before the guard has
 //! spoken, and gone with the process. One file per kind, because things are applied in the order of their kinds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
@@ -91,11 +91,25 @@ impl Spool {
 
     /// From its beginning.
     pub fn reader(&mut self, stage: Stage) -> Result<Reader, Error> {
-        let Some(shelf) = self.shelves.get_mut(&stage) else { return Ok(Reader { file: None, at: 0 }) };
+        let piece = if stage == Stage::Again { MOST_RECORDS } else { PIECE };
+        let mut reader = Reader { file: None, at: 0, piece, folded: None };
+        let Some(shelf) = self.shelves.get_mut(&stage) else { return Ok(reader) };
         shelf.file.flush()?;
         let mut file = shelf.file.get_ref().try_clone()?;
         file.seek(SeekFrom::Start(0))?;
-        Ok(Reader { file: Some(BufReader::with_capacity(1 << 16, file)), at: 0 })
+        reader.file = Some(BufReader::with_capacity(1 << 16, file));
+        Ok(reader)
+    }
+
+    /// Every batch half from its beginning, half from its end: those who were far from each other come together, and of those
+    /// who wait for each other in a row one end is reached, whichever way it goes.
+    pub fn folded(&mut self, stage: Stage) -> Result<Reader, Error> {
+        let mut reader = self.reader(stage)?;
+        let mut starts = VecDeque::new();
+        while let Some((flags_at, ..)) = reader.next(0)? {
+            starts.push_back(flags_at - 4);
+        }
+        Ok(Reader { folded: Some(starts), ..reader })
     }
 }
 
@@ -103,27 +117,35 @@ pub struct Reader {
     file: Option<BufReader<File>>,
     /// How far it has come.
     at: u64,
+    /// Records in a piece.
+    piece: usize,
+    /// Where the records begin that are left, if they are taken from both ends.
+    folded: Option<VecDeque<u64>>,
 }
 
 impl Reader {
-    /// The next `PIECE` records; empty at the end.
-    pub fn piece(&mut self) -> Result<Vec<Vec<u8>>, Error> {
-        self.take(0, PIECE)
-    }
-
-    /// The next records that bear all of `flags`, at most `MOST_RECORDS`; empty at the end.
-    pub fn batch(&mut self, flags: u8) -> Result<Vec<Vec<u8>>, Error> {
-        self.take(flags, MOST_RECORDS)
-    }
-
-    fn take(&mut self, flags: u8, most: usize) -> Result<Vec<Vec<u8>>, Error> {
+    /// The next records that bear all of `flags`, as many as one batch of a run has; empty at the end.
+    pub fn piece(&mut self, flags: u8) -> Result<Vec<Vec<u8>>, Error> {
+        if let Some(starts) = &mut self.folded {
+            let mut piece: Vec<u64> = starts.drain(..starts.len().min(self.piece / 2)).collect();
+            piece.extend(starts.drain(starts.len() - starts.len().min(self.piece - piece.len())..));
+            return piece.into_iter().filter_map(|start| self.nth(start, flags).transpose()).collect();
+        }
         let mut batch = Vec::new();
-        while batch.len() < most
+        while batch.len() < self.piece
             && let Some((_, _, record)) = self.next(flags)?
         {
             batch.push(record);
         }
         Ok(batch)
+    }
+
+    /// The record that begins there.
+    fn nth(&mut self, start: u64, flags: u8) -> Result<Option<Vec<u8>>, Error> {
+        let Some(file) = &mut self.file else { return Ok(None) };
+        file.seek(SeekFrom::Start(start))?;
+        self.at = start;
+        Ok(self.next(flags)?.map(|(.., record)| record))
     }
 
     /// Where its flags stand, these, and the record.
@@ -162,7 +184,7 @@ mod tests {
     fn what_is_put_is_read_in_the_order_of_kinds_and_again() {
         let mut spool = Spool::default();
         let gone = |key: &str| Record::Gone { kind: Kind::User, key: key.to_owned() };
-        for n in 0..=MOST_RECORDS {
+        for n in 0..=PIECE {
             spool.put(Stage::Present(Kind::User), u8::from(n == 7), &gone(&n.to_string())).unwrap();
         }
         spool.put(Stage::Gone(Kind::Company), 0, &gone("c")).unwrap();
@@ -179,11 +201,29 @@ mod tests {
         );
         for _ in 0..2 {
             let mut reader = spool.reader(Stage::Present(Kind::User)).unwrap();
-            assert_eq!(reader.batch(0).unwrap().len(), MOST_RECORDS);
-            assert_eq!(parse(&reader.batch(0).unwrap()).unwrap(), [gone("500")]);
-            assert!(reader.batch(0).unwrap().is_empty());
+            assert_eq!(reader.piece(0).unwrap().len(), PIECE);
+            assert_eq!(parse(&reader.piece(0).unwrap()).unwrap(), [gone("250")]);
+            assert!(reader.piece(0).unwrap().is_empty());
         }
         let mut reader = spool.reader(Stage::Present(Kind::User)).unwrap();
-        assert_eq!(parse(&reader.batch(MAY_LOSE).unwrap()).unwrap(), [gone("7")]);
+        assert_eq!(parse(&reader.piece(MAY_LOSE).unwrap()).unwrap(), [gone("7")]);
+    }
+
+    #[test]
+    fn folded_it_is_taken_from_both_ends() {
+        let mut spool = Spool::default();
+        let gone = |n: usize| Record::Gone { kind: Kind::User, key: "k".repeat(n % 7) + &n.to_string() };
+        let many = 2 * MOST_RECORDS + 3;
+        for n in 0..many {
+            spool.put(Stage::Again, 0, &gone(n)).unwrap();
+        }
+        let mut reader = spool.folded(Stage::Again).unwrap();
+        let half = MOST_RECORDS / 2;
+        let of = |range: std::ops::Range<usize>| range.map(gone).collect::<Vec<_>>();
+        let mut next = || parse(&reader.piece(0).unwrap()).unwrap();
+        assert_eq!(next(), [of(0..half), of(many - half..many)].concat());
+        assert_eq!(next(), [of(half..2 * half), of(many - 2 * half..many - half)].concat());
+        assert_eq!(next(), of(2 * half..2 * half + 3));
+        assert!(next().is_empty());
     }
 }

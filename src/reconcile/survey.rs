@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::overlay::Overlay;
 use super::plan::plan;
 use super::report::{Stop, Tally};
+use super::rounds::Rounds;
 use super::run::Read;
 use super::spool::{self, MAY_LOSE, Stage};
 use super::{Batch, Context, Error, guard};
@@ -54,19 +55,14 @@ pub async fn survey(
     let mut overlay = Overlay::default();
     let mut session = db.snapshot().await?;
     let flags = if depth == Depth::Losses { MAY_LOSE } else { 0 };
-    let mut stages = read.spool.stages();
-    if depth != Depth::Losses {
-        stages.push(Stage::Again);
-        read.spool.clear(Stage::Again);
-    }
-    for stage in stages {
+    let mut rounds = Rounds::of(&mut read.spool);
+    while let Some((stage, mut reader)) = rounds.next(&mut read.spool, &mut found.tally)? {
         if let (Stage::Gone(kind), Depth::Losses) = (stage, depth) {
             *losses.entry(kind).or_default() += read.spool.count(stage);
             continue;
         }
-        let mut reader = read.spool.reader(stage)?;
         loop {
-            let raw = reader.batch(flags)?;
+            let raw = reader.piece(flags)?;
             if raw.is_empty() {
                 break;
             }
@@ -86,12 +82,7 @@ pub async fn survey(
                     let before = thing.and_then(|thing| thing.before.as_ref());
                     found.marks.push((before.map(|before| before.id), before.map(|before| before.version)));
                 }
-                let Some(refusal) = &outcome.refused else { continue };
-                if stage != Stage::Again && refusal.may_pass() {
-                    read.spool.put_raw(Stage::Again, 0, raw)?;
-                } else {
-                    found.tally.refuse(outcome, refusal);
-                }
+                rounds.heard(&mut read.spool, raw, outcome, &mut found.tally)?;
             }
             for (rel, lost) in planned.links.losses() {
                 *unlinked.entry(rel).or_default() += lost;

@@ -34,13 +34,14 @@ pub async fn write<'p>(
         tx.moved();
     }
     let is_new = ready.is_some();
-    if let Some(NewRows { things: rows, mut journal }) = ready {
+    if let Some(NewRows { mut entities, mut assertions, lookups, mut journal }) = ready {
         touched.entities = things.iter().map(|thing| (None, &thing.now)).collect();
-        for rows in rows {
+        store::entity::stamp(&mut entities, batch.at);
+        store::assertion::stamp(&mut assertions, batch.at);
+        store::journal::number(&mut journal, batch.at, || batch.cx.clock.seq());
+        for rows in [entities, assertions, lookups, journal] {
             rows.put(tx).await?;
         }
-        store::journal::number(&mut journal, || batch.cx.clock.seq());
-        journal.put(tx).await?;
     } else {
         entities(tx, batch, &things, &mut touched).await?;
         assertions(tx, &things).await?;
@@ -59,7 +60,9 @@ pub async fn write<'p>(
 
 /// The rows of a batch in which all is new, but those of its relations.
 pub struct NewRows {
-    things: [Rows; 3],
+    entities: Rows,
+    assertions: Rows,
+    lookups: Rows,
     journal: Rows,
 }
 
@@ -69,8 +72,12 @@ pub fn rows_of_new(batch: &Batch<'_>, planned: &Planned) -> NewRows {
     let assertions: Vec<&Assertion> = things.iter().flat_map(|thing| &thing.holds).map(|hold| &hold.now).collect();
     let lookups: Vec<Lookup> =
         things.iter().flat_map(|thing| lookups_of(&thing.now, &thing.derived(), batch)).collect();
-    let things = [store::entity::rows(&entities), store::assertion::rows(&assertions), store::lookup::rows(&lookups)];
-    NewRows { things, journal: journal(batch.cx, &noted(batch), &planned.changes) }
+    NewRows {
+        entities: store::entity::rows(&entities),
+        assertions: store::assertion::rows(&assertions),
+        lookups: store::lookup::rows(&lookups),
+        journal: journal(batch.cx, &noted(batch), &planned.changes),
+    }
 }
 
 /// In the order of their records.

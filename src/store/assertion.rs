@@ -59,6 +59,14 @@ pub fn rows(new: &[&Assertion]) -> Rows {
     Rows { head: INSERT, tail: "", values: new.iter().map(|row| values_of(row)).collect() }
 }
 
+/// Gives rows that were made beforehand the instant of the transaction that writes them.
+pub fn stamp(rows: &mut Rows, at: Millis) {
+    const AT: usize = 10;
+    for row in &mut rows.values {
+        row[AT] = at.into();
+    }
+}
+
 /// Before and now. SQLite writes every index of which a column is named, also where it stays the same.
 pub async fn update(tx: &mut Tx, rows: &[(&Assertion, &Assertion)]) -> Result<(), Error> {
     macro_rules! said {

@@ -45,10 +45,12 @@ pub fn rows(entries: &[New<'_>]) -> Rows {
     Rows { head: HEAD, tail: "", values: rows }
 }
 
-/// Gives rows that were made beforehand their numbers: whoever follows the journal must not find one behind him.
-pub fn number(rows: &mut Rows, mut next: impl FnMut() -> i64) {
+/// Gives rows that were made beforehand their numbers and their instant: whoever follows the journal must not find one behind
+/// him.
+pub fn number(rows: &mut Rows, at: Millis, mut next: impl FnMut() -> i64) {
     for row in &mut rows.values {
         row[0] = next().into();
+        row[2] = at.into();
     }
 }
 
