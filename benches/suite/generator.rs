@@ -151,23 +151,40 @@ pub fn dn(number: u64, suffix: &str) -> String {
     format!("uid=u{number},ou=people,{suffix}")
 }
 
-/// One entry of an LDIF file for slapd.
+/// The same person as an entry of an LDIF file for slapd: everything of it that `inetOrgPerson` has an attribute for.
 pub fn ldif(number: u64, suffix: &str) -> String {
-    // Values that are not ASCII are base64 in LDIF (RFC 2849): two colons.
-    format!(
-        "dn: {}\nobjectClass: inetOrgPerson\nuid: u{number}\ncn:: {}\nsn:: {}\n\
-         givenName:: {}\nmail: {}\ntelephoneNumber: +420 2{:08}\nemployeeNumber: {number}\ntitle:: {}\n\
-         departmentNumber: {}\n\n",
-        dn(number, suffix),
-        base64(&format!("{} {}", given(number), family(number))),
-        base64(&family(number)),
-        base64(given(number)),
-        login(number),
-        below(7, number, 100_000_000),
-        base64(pick(&TITLES, 4, number)),
-        below(13, number, 40),
-    )
+    use std::fmt::Write as _;
+
+    let user = user(number);
+    let said = |pointer: &str| user.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let mut entry = format!("dn: {}\nobjectClass: inetOrgPerson\nuid: u{number}\n", dn(number, suffix));
+    for (attribute, pointer) in ATTRIBUTES {
+        // Values that are not ASCII are base64 in LDIF (RFC 2849): two colons.
+        let _ = writeln!(entry, "{attribute}:: {}", base64(said(pointer)));
+    }
+    entry.push('\n');
+    entry
 }
+
+/// What a directory calls what SCIM calls by a pointer.
+const ATTRIBUTES: [(&str, &str); 16] = [
+    ("cn", "/name/formatted"),
+    ("displayName", "/displayName"),
+    ("sn", "/name/familyName"),
+    ("givenName", "/name/givenName"),
+    ("mail", "/emails/0/value"),
+    ("mail", "/emails/1/value"),
+    ("telephoneNumber", "/phoneNumbers/0/value"),
+    ("mobile", "/phoneNumbers/1/value"),
+    ("title", "/title"),
+    ("preferredLanguage", "/preferredLanguage"),
+    ("street", "/addresses/0/streetAddress"),
+    ("l", "/addresses/0/locality"),
+    ("postalCode", "/addresses/0/postalCode"),
+    ("employeeNumber", "/urn:ietf:params:scim:schemas:extension:enterprise:2.0:User/employeeNumber"),
+    ("o", "/urn:ietf:params:scim:schemas:extension:enterprise:2.0:User/organization"),
+    ("departmentNumber", "/urn:ietf:params:scim:schemas:extension:enterprise:2.0:User/department"),
+];
 
 fn base64(text: &str) -> String {
     use base64::Engine as _;

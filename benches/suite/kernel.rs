@@ -1,4 +1,4 @@
-//! What the kernel says of a process: its memory, its share of the processor.
+//! What the kernel says of a process: its memory, its share of the processor; and on which cores it is to run.
 
 use std::time::Duration;
 
@@ -26,4 +26,12 @@ pub fn processor(pid: u32) -> anyhow::Result<Duration> {
     let words = text.rsplit(')').next().unwrap_or_default().split_ascii_whitespace().skip(11).take(2);
     let ticks = words.map(str::parse::<u64>).sum::<Result<u64, _>>()?;
     Ok(Duration::from_millis(ticks * 10))
+}
+
+/// This process, and what it starts from now on, on these cores: `0-3` or `1`.
+pub fn run_on(cores: &str) -> anyhow::Result<()> {
+    let own = std::process::id().to_string();
+    let done = std::process::Command::new("taskset").args(["-a", "-c", "-p", cores, &own]).output()?;
+    anyhow::ensure!(done.status.success(), "taskset: {}", String::from_utf8_lossy(&done.stderr));
+    Ok(())
 }

@@ -61,6 +61,9 @@ pub struct Options {
     bound: bool,
 }
 
+const SERVER_CORE: &str = "0";
+const GENERATOR_CORE: &str = "1";
+
 impl Options {
     pub fn wants(&self, row: &str) -> bool {
         self.rows.is_empty() || self.rows.iter().any(|wanted| wanted == row)
@@ -76,7 +79,7 @@ impl Options {
     }
 
     pub fn server_wrapper(&self) -> Vec<&str> {
-        if self.bound { vec!["taskset", "-c", "0"] } else { Vec::new() }
+        if self.bound { vec!["taskset", "-c", SERVER_CORE] } else { Vec::new() }
     }
 }
 
@@ -96,14 +99,18 @@ fn main() -> anyhow::Result<()> {
 /// Starts this program again on the second core, where that is possible; `true`: it ran.
 fn bind_to_own_core() -> anyhow::Result<bool> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let possible = std::process::Command::new("taskset").args(["-c", "1", "true"]).status();
+    let possible = std::process::Command::new("taskset").args(["-c", GENERATOR_CORE, "true"]).status();
     if cores < 2 || !possible.is_ok_and(|status| status.success()) {
         return Ok(false);
     }
     let own = std::env::current_exe()?;
     let arguments = std::env::args_os().skip(1);
-    let status =
-        std::process::Command::new("taskset").args(["-c", "1"]).arg(own).args(arguments).arg("--bound").status()?;
+    let status = std::process::Command::new("taskset")
+        .args(["-c", GENERATOR_CORE])
+        .arg(own)
+        .args(arguments)
+        .arg("--bound")
+        .status()?;
     anyhow::ensure!(status.success(), "the suite failed");
     Ok(true)
 }
