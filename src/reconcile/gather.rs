@@ -376,21 +376,21 @@ async fn absent(db: &Db, source: &SourcePolicy, present: &Presence, spool: &mut 
         return Ok(());
     }
     let mut read = db.read().await?;
-    let mut after: Option<(Kind, String)> = None;
-    loop {
-        let last = after.as_ref().map(|(kind, key)| (*kind, key.as_str()));
-        let page = store::assertion::held_after(&mut read, &source.name, last, PAGE).await?;
-        for held in &page {
-            if present.leaving(held.kind, &held.key) {
-                let gone = Record::Gone { kind: held.kind, key: held.key.clone() };
-                spool.put(Stage::Gone(held.kind), MAY_LOSE, &gone)?;
+    for kind in &present.concluded {
+        let mut after = String::new();
+        loop {
+            let mut page = store::assertion::keys_after(&mut read, &source.name, *kind, &after, PAGE).await?;
+            // What the source let go of earlier is not among the known.
+            for key in page.iter().filter(|key| present.leaving(*kind, key)) {
+                spool.put(Stage::Gone(*kind), MAY_LOSE, &Record::Gone { kind: *kind, key: key.clone() })?;
+            }
+            match page.pop() {
+                Some(last) if page.len() as i64 + 1 == PAGE => after = last,
+                _ => break,
             }
         }
-        match page.last() {
-            Some(held) if page.len() as i64 == PAGE => after = Some((held.kind, held.key.clone())),
-            _ => return Ok(()),
-        }
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -138,6 +138,20 @@ pub async fn held_after(
         .collect()
 }
 
+/// The next keys that the source has or had, after `after`, at most `limit`, ordered: what the primary key alone can tell.
+pub async fn keys_after(
+    session: &mut impl Session,
+    source: &str,
+    kind: Kind,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<String>, Error> {
+    const SQL: &str =
+        "SELECT key FROM assertion WHERE source = $1 AND kind = $2 AND key > $3 ORDER BY source, kind, key LIMIT $4";
+    let rows = session.all(SQL, values![source, kind, after, limit]).await?;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
 /// Things that the source points at by a name and whose last record left no digest, at most `limit`.
 pub async fn without_digest(
     session: &mut impl Session,

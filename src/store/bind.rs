@@ -31,10 +31,51 @@ pub(super) fn sqlite(sql: Sql, values: Vec<Value>) -> Query {
 }
 
 /// As `sqlite`, of a statement that takes the values of one row after the other in their order.
-pub(super) fn single(sql: Sql) -> Sql {
+pub(super) fn single(head: &str, tail: &str, rows: &[Vec<Value>]) -> Sql {
     #[cfg(test)]
     super::testing::tally();
-    unnamed(advised(sql).into_owned()).into()
+    let columns = rows.first().map_or(0, Vec::len);
+    unnamed(advised(super::sql::insert_text(head, tail, 1, columns).into()).into_owned()).into()
+}
+
+/// All rows in one statement that has as many values as they have columns.
+pub(super) fn columns(
+    head: &str,
+    tail: &str,
+    rows: Vec<Vec<Value>>,
+) -> sqlx::query::Query<'static, Postgres, PgArguments> {
+    macro_rules! bind {
+        ($query:expr, $cells:expr, $variant:ident) => {
+            $query.bind(
+                $cells.map(|cell| if let Value::$variant(value) = cell { value } else { None }).collect::<Vec<_>>(),
+            )
+        };
+    }
+    let (count, length) = (rows.first().map_or(0, Vec::len), rows.len());
+    let mut cells: Vec<Vec<Value>> = (0..count).map(|_| Vec::with_capacity(length)).collect();
+    for row in rows {
+        cells.iter_mut().zip(row).for_each(|(column, cell)| column.push(cell));
+    }
+    let types = cells.iter().zip(1..).map(|(column, number)| match column.first() {
+        Some(Value::Int(_)) => format!("${number}::BIGINT[]"),
+        Some(Value::Bool(_)) => format!("${number}::BOOLEAN[]"),
+        Some(Value::Bytes(_)) => format!("${number}::BYTEA[]"),
+        Some(Value::Text(_)) | None => format!("${number}::TEXT[]"),
+    });
+    let types = types.collect::<Vec<_>>().join(", ");
+    let head = head.strip_suffix("VALUES").unwrap_or(head);
+    let sql = format!("{head}SELECT * FROM UNNEST({types}) {tail}");
+    counted(&sql, count);
+    cells.into_iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, column| {
+        let first = column.first().cloned();
+        let cells = column.into_iter();
+        match first {
+            Some(Value::Int(_)) => bind!(query, cells, Int),
+            Some(Value::Bool(_)) => bind!(query, cells, Bool),
+            Some(Value::Bytes(_)) => bind!(query, cells, Bytes),
+            Some(Value::Text(_)) | None => bind!(query, cells, Text),
+        }
+    })
 }
 
 /// The one place that vouches for SQL texts: they are literals of this room or joined from such, never input.

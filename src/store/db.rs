@@ -322,6 +322,9 @@ pub enum Tx {
     Postgres(Transaction<'static, Postgres>),
 }
 
+/// Rows that one statement takes on PostgreSQL.
+const MOST_ROWS: usize = 5_000;
+
 impl Tx {
     /// Returns once the change is durable.
     pub async fn commit(self) -> Result<(), Error> {
@@ -353,17 +356,20 @@ impl Tx {
         })
     }
 
-    /// Whether many rows can be handed over at once.
-    pub(super) fn takes_rows(&self) -> bool {
-        matches!(self, Tx::Sqlite(_))
-    }
-
-    /// One statement for each of many rows, without waiting; see `settled`.
-    pub(super) fn post(&mut self, sql: impl Into<Sql>, rows: Vec<Vec<Value>>) -> Result<(), Error> {
+    /// Many rows, `head` as in `sql::rows`. PostgreSQL takes their columns as arrays: one text to prepare, however many they are.
+    /// SQLite takes one row after the other, without an answer (see `settled`).
+    pub(super) async fn post(&mut self, head: &str, tail: &str, rows: Vec<Vec<Value>>) -> Result<(), Error> {
         rows.iter().try_for_each(|values| sound(values))?;
         match self {
-            Tx::Sqlite(turn) => turn.post(super::bind::single(sql.into()), rows),
-            Tx::Postgres(_) => Err(Error::Over),
+            Tx::Sqlite(turn) => turn.post(super::bind::single(head, tail, &rows), rows),
+            Tx::Postgres(tx) => {
+                let mut rows = rows.into_iter();
+                while rows.len() > 0 {
+                    let part = rows.by_ref().take(MOST_ROWS).collect();
+                    super::bind::columns(head, tail, part).execute(&mut **tx).await?;
+                }
+                Ok(())
+            }
         }
     }
 

@@ -1,6 +1,6 @@
-//! Texts of SQL whose length depends on the number of rows: lists for `IN`, rows for a multi-row `INSERT`. Lengths come
-//! from a short fixed list, so that a long run uses a handful of prepared statements. Only literals are joined here;
-//! everything else is bound.
+//! Texts of SQL whose length depends on the number of rows: lists for `IN`, rows for a multi-row `INSERT`. Lengths of lists come
+//! from a short fixed list, and many rows have one text, so that a long run uses a handful of prepared statements. Only literals
+//! are joined here; everything else is bound.
 
 use std::fmt::Write as _;
 
@@ -11,8 +11,6 @@ use super::value::{Row, Value};
 pub const MOST: usize = 512;
 /// Lengths of lists; a shorter one is filled up with its last value.
 const LISTS: [usize; 6] = [1, 4, 16, 64, 256, MOST];
-/// Rows per INSERT.
-const ROWS: [usize; 3] = [250, 64, 16];
 /// So few rows are one statement, whatever their number: a call writes each table once.
 const FEW: usize = 16;
 
@@ -124,31 +122,18 @@ impl Rows {
     }
 }
 
-/// `head (..), (..) tail` for all rows, in as few statements as the fixed lengths allow. Where they are many, what refuses
-/// one of them may be told by a later call, at the latest by the COMMIT.
+/// `head (..), (..) tail` for all rows; `head` ends in `VALUES`. Where they are many, what refuses one of them may be told by a
+/// later call, at the latest by the COMMIT.
 pub async fn rows(tx: &mut Tx, head: &str, tail: &str, rows: Vec<Vec<Value>>) -> Result<(), Error> {
-    let mut left = rows.len();
-    let columns = rows.first().map_or(0, Vec::len);
-    if left > FEW && tx.takes_rows() {
-        return tx.post(insert_text(head, tail, 1, columns), rows);
+    let Some(first) = rows.first() else { return Ok(()) };
+    if rows.len() > FEW {
+        return tx.post(head, tail, rows).await;
     }
-    let mut rows = rows.into_iter();
-    let (mut text, mut texts_length) = (String::new(), 0);
-    while left > 0 {
-        let length = if left <= FEW { left } else { ROWS.into_iter().find(|length| *length <= left).unwrap_or(left) };
-        if length != texts_length {
-            text = insert_text(head, tail, length, columns);
-            texts_length = length;
-        }
-        let mut values = Vec::with_capacity(length * columns);
-        rows.by_ref().take(length).for_each(|row| values.extend(row));
-        tx.execute(text.clone(), values).await?;
-        left -= length;
-    }
-    Ok(())
+    let text = insert_text(head, tail, rows.len(), first.len());
+    tx.execute(text, rows.into_iter().flatten().collect()).await.map(drop)
 }
 
-fn insert_text(head: &str, tail: &str, rows: usize, columns: usize) -> String {
+pub(super) fn insert_text(head: &str, tail: &str, rows: usize, columns: usize) -> String {
     let mut sql = String::with_capacity(head.len() + tail.len() + rows * columns * 8);
     sql.push_str(head);
     for row in 0..rows {

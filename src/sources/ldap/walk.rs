@@ -16,7 +16,7 @@ use crate::config::ldap::Referrals;
 use crate::model::time::Millis;
 
 /// Records per chunk: large enough for the engine's statements, small enough to stay small.
-pub(super) const CHUNK: usize = 500;
+pub(super) const CHUNK: usize = 250;
 /// Bytes per chunk: an entry may have a picture of some megabytes.
 const MOST_BYTES: usize = 1 << 20;
 /// Entries that are asked for by their keys at once.
