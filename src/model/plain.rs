@@ -19,7 +19,7 @@ pub fn cut(text: &str, most: usize) -> String {
 
 fn is_strange(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2028}' | '\u{2029}' | '\u{2066}'..='\u{2069}')
+        || matches!(c, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -29,6 +29,7 @@ mod tests {
     #[test]
     fn what_others_wrote_is_one_line_from_left_to_right() {
         assert_eq!(plain("a\nb\u{202e}c\u{1b}[2J\u{7}"), "a\\u{a}b\\u{202e}c\\u{1b}[2J\\u{7}");
+        assert_eq!(plain("e\u{200b}v\u{feff}a"), "e\\u{200b}v\\u{feff}a", "what nobody sees");
         assert_eq!(plain("Žižka"), "Žižka");
         assert_eq!(cut(&"é".repeat(81), 80).chars().count(), 81);
         assert_eq!(cut("short", 80), "short");

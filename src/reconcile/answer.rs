@@ -24,7 +24,10 @@ pub enum Error {
         "{losses} removals or deactivations within an hour are more than the {limit} that source `{source_name}` may make"
     )]
     Held { source_name: String, losses: u64, limit: u64 },
-    #[error("another run of source `{0}` is under way")]
+    #[error(
+        "another run of source `{0}` is under way (or its process was killed: then the source is free again after {after} seconds)",
+        after = store::lease::LASTS / 1000
+    )]
     Busy(String),
     #[error("the run lost its lease ({0}): another process may be at work, and nothing more was written")]
     Fenced(String),
@@ -70,9 +73,10 @@ impl Error {
 /// Why a record was not taken. Nothing of it was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// `let_go`: the owner was this very source's, under another key (somebody comes back to a directory as a new entry).
+    /// `let_go`: the owner was this very source's, under another key (somebody comes back to a directory as a new entry). `had`:
+    /// the login of who wanted it.
     #[error("login `{login}` is taken{}{}", .owner.map(|id| format!(" by {id}")).unwrap_or_default(), again(*.let_go))]
-    LoginTaken { login: String, owner: Option<EntityId>, let_go: bool },
+    LoginTaken { login: String, owner: Option<EntityId>, let_go: bool, had: Option<String> },
     /// There may be one of this value, and somebody has it (RFC 7643 section 7, `uniqueness`).
     #[error("`{attribute}`: the value is taken")]
     ValueTaken { attribute: String },

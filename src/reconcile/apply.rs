@@ -10,7 +10,10 @@ use super::look::Seen;
 use super::plan::{Guess, Planned, guess, plan_seen};
 use super::report::Tally;
 use super::world::World;
-use super::{Applied, Batch, Error, Leaving, MOST_RECORDS, Overruled, Touched, event, licence, scope, sound, write};
+use super::{
+    Applied, Batch, Error, Leaving, MOST_RECORDS, MOST_TOGETHER, Overruled, Touched, event, licence, scope, sound,
+    write,
+};
 use crate::model::change::{Change, Op};
 use crate::model::desired::Record;
 use crate::model::document::{self, Document};
@@ -95,8 +98,9 @@ async fn apply_in(
     records: Vec<Record>,
     leaving: Option<Leaving<'_>>,
 ) -> Result<Applied, Error> {
-    if records.len() > MOST_RECORDS {
-        return Err(Error::TooMany { found: records.len(), most: MOST_RECORDS });
+    let most = if cx.run.is_some() { MOST_TOGETHER } else { MOST_RECORDS };
+    if records.len() > most {
+        return Err(Error::TooMany { found: records.len(), most });
     }
     let batch = batch(cx, source, cx.clock.now(), leaving);
     // Those of a run were judged when they were read.

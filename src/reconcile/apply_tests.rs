@@ -222,7 +222,7 @@ async fn logins_are_unique_per_realm_and_can_be_swapped_in_a_batch() {
         let refused = world.apply("other", vec![present(user("x", "ANNA")), present(user("y", "cecil"))]).await;
         assert_eq!(
             refused.outcomes[0].refused,
-            Some(Refusal::LoginTaken { login: "anna".to_owned(), owner: Some(a), let_go: false })
+            Some(Refusal::LoginTaken { login: "anna".to_owned(), owner: Some(a), let_go: false, had: None })
         );
         assert_eq!(refused.outcomes[1].refused, None, "one bad record stops nobody else");
 

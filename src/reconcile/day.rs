@@ -1,6 +1,6 @@
 //! The run that the calls of a pushing source share for a day. Nobody closes it: a call must not pay for that. So what it
 //! did is counted from the journal when somebody looks, and it has ended with its last change once its day is over.
-//! What a poll or a push left running when its process ended has failed (`end_interrupted`). Start with `told`.
+//! What a poll or a push left running when its process ended has failed (`end_interrupted`, `end_older`). Start with `told`.
 
 use super::context::run_of_day;
 use crate::model::id::RunId;
@@ -24,9 +24,24 @@ pub async fn told(session: &mut impl Session, now: Millis, mut runs: Vec<Run>) -
 
 /// How many polls and pushes were ended. Only for whoever holds the store alone, before anything runs.
 pub async fn end_interrupted(db: &Db, now: Millis) -> Result<usize, Error> {
+    end(db, now, |_| true).await
+}
+
+/// The same of one source, for whoever has its turn: nobody else runs it.
+pub(super) async fn end_older(db: &Db, now: Millis, source: &str) -> Result<usize, Error> {
+    end(db, now, |run| run.source == source).await
+}
+
+async fn end(db: &Db, now: Millis, of: impl Fn(&Run) -> bool) -> Result<usize, Error> {
+    let is_left =
+        |run: &Run| matches!(run.kind, RunKind::Poll | RunKind::Push | RunKind::Undo) && !is_shared(run) && of(run);
+    // Most often there is none, and nothing is to be written.
+    if !store::run::running(&mut db.read().await?).await?.iter().any(is_left) {
+        return Ok(0);
+    }
     let mut tx = db.write().await?;
     let mut left = store::run::running(&mut tx).await?;
-    left.retain(|run| matches!(run.kind, RunKind::Poll | RunKind::Push | RunKind::Undo) && !is_shared(run));
+    left.retain(is_left);
     for run in &mut left {
         run.state = RunState::Failed;
         run.ended = Some(now);
@@ -50,6 +65,7 @@ mod tests {
     use super::*;
     use crate::reconcile::apply;
     use crate::reconcile::apply_tests::{World, present, user};
+    use crate::reconcile::run_tests::{people, sync};
     use crate::store::testing::both;
 
     /// The calls of a day share a run: while the day lasts it is running, afterwards it is done, with what it did.
@@ -101,7 +117,16 @@ mod tests {
                 assert!(store::run::open(&mut tx, world.cx.clock.run_id(), source, kind, at).await.unwrap());
             }
             tx.commit().await.unwrap();
-            assert_eq!(end_interrupted(&world.db, at).await.unwrap(), 3);
+            // Whoever has a source's turn ends those of its own alone.
+            assert_eq!(end_older(&world.db, at, "hr").await.unwrap(), 1);
+            sync(&world, people(0..2)).await;
+            let ended = store::run::newest(&mut world.db.read().await.unwrap(), Some("ldap"), 9).await.unwrap();
+            let states: Vec<RunState> = ended.iter().map(|run| run.state).collect();
+            assert_eq!(states, [RunState::Done, RunState::Failed, RunState::Failed], "{ended:?}");
+            let mut tx = world.db.write().await.unwrap();
+            assert!(store::run::open(&mut tx, world.cx.clock.run_id(), "ldap", RunKind::Poll, at).await.unwrap());
+            tx.commit().await.unwrap();
+            assert_eq!(end_interrupted(&world.db, at).await.unwrap(), 1);
             let left = store::run::running(&mut world.db.read().await.unwrap()).await.unwrap();
             assert_eq!(left.iter().map(|run| run.source.as_str()).collect::<Vec<_>>(), ["idp"]);
             assert_eq!(end_interrupted(&world.db, at).await.unwrap(), 0);

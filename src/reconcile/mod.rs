@@ -83,6 +83,9 @@ use crate::model::time::Millis;
 /// The most records that one batch takes.
 pub const MOST_RECORDS: usize = 500;
 
+/// The same of people who give their logins to one another in a circle: none of them can go first.
+const MOST_TOGETHER: usize = 4 * MOST_RECORDS;
+
 /// Whether a source is about to let go of a key.
 type Leaving<'a> = &'a (dyn Fn(Kind, &str) -> bool + Send + Sync);
 

@@ -2,9 +2,16 @@
 //! every stage in pieces, then what was refused because of something that may have gone meanwhile, again and again as long
 //! as somebody of it is taken. Start with `Rounds::next`.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use super::report::Tally;
 use super::spool::{Reader, Spool, Stage};
-use super::{Error, MOST_RECORDS, Outcome};
+use super::{Error, MOST_RECORDS, MOST_TOGETHER, Outcome, Refusal};
+
+/// The logins of so many refused records are remembered; whoever comes after them is asked in the order of reading.
+const MOST_TIED: usize = 100_000;
 
 pub(super) struct Rounds {
     stages: std::vec::IntoIter<Stage>,
@@ -14,12 +21,18 @@ pub(super) struct Rounds {
     took: bool,
     /// Whom this round refused; the last one is told of them.
     refused: Tally,
+    /// Of each record that is asked again, the login that it wants and the one that it would give up.
+    ties: Vec<Option<Tie>>,
 }
+
+/// Hashes.
+type Tie = (u64, u64);
 
 impl Rounds {
     pub fn of(spool: &mut Spool) -> Rounds {
         spool.clear(Stage::Again);
-        Rounds { stages: spool.stages().into_iter(), again: 0, took: false, refused: Tally::default() }
+        let stages = spool.stages().into_iter();
+        Rounds { stages, again: 0, took: false, refused: Tally::default(), ties: Vec::new() }
     }
 
     /// What comes next, from its beginning. `tally`: of whom it is sure at the end that they are refused.
@@ -27,17 +40,15 @@ impl Rounds {
         if let Some(stage) = self.stages.next() {
             return Ok(Some((stage, spool.reader(stage)?)));
         }
-        let left = spool.count(Stage::Again);
-        // A round in the same order, or of one batch, would come to the same.
-        let in_vain = !self.took && (self.again > 1 || (self.again == 1 && left <= MOST_RECORDS as u64));
         let refused = std::mem::take(&mut self.refused);
-        if left == 0 || in_vain {
+        let in_vain = self.again > 0 && !self.took;
+        if self.ties.is_empty() || in_vain {
             tally.take_over(refused);
             return Ok(None);
         }
         self.again += 1;
         self.took = false;
-        let reader = if self.again == 1 { spool.reader(Stage::Again)? } else { spool.folded(Stage::Again)? };
+        let reader = spool.reader_in(Stage::Again, &together(&std::mem::take(&mut self.ties)))?;
         spool.clear(Stage::Again);
         Ok(Some((Stage::Again, reader)))
     }
@@ -55,14 +66,82 @@ impl Rounds {
         if self.again > 0 {
             self.refused.refuse(outcome, refusal);
         }
+        self.ties.push(tie(refusal).filter(|_| self.ties.len() < MOST_TIED));
         spool.put_raw(Stage::Again, 0, raw)
     }
+}
+
+fn tie(refusal: &Refusal) -> Option<Tie> {
+    let Refusal::LoginTaken { login, had, .. } = refusal else { return None };
+    let hash = |login: &str| {
+        let mut hasher = DefaultHasher::new();
+        login.hash(&mut hasher);
+        hasher.finish()
+    };
+    Some((hash(login), hash(had.as_deref().unwrap_or(login))))
+}
+
+/// Numbers of records, in batches: whoever waits for one another is in one, as far as it takes them. Of more than it takes,
+/// half come from their beginning and half from their end, so that of a row one end is reached, whichever way it goes.
+fn together(ties: &[Option<Tie>]) -> Vec<Vec<usize>> {
+    let mut leaders: Vec<usize> = (0..ties.len()).collect();
+    let mut first: HashMap<u64, usize> = HashMap::new();
+    for (at, tie) in ties.iter().enumerate() {
+        for login in tie.iter().flat_map(|(wanted, had)| [*wanted, *had]) {
+            match first.entry(login) {
+                Entry::Vacant(free) => drop(free.insert(at)),
+                Entry::Occupied(other) => {
+                    let (one, two) = (leader(&mut leaders, at), leader(&mut leaders, *other.get()));
+                    leaders[one.max(two)] = one.min(two);
+                }
+            }
+        }
+    }
+    let mut groups: Vec<Vec<usize>> = vec![Vec::new(); ties.len()];
+    for at in 0..ties.len() {
+        let leader = leader(&mut leaders, at);
+        groups[leader].push(at);
+    }
+    let mut batches: Vec<Vec<usize>> = Vec::new();
+    let mut batch: Vec<usize> = Vec::new();
+    for mut group in groups {
+        if group.len() > MOST_TOGETHER {
+            while !group.is_empty() {
+                let half = group.len().min(MOST_RECORDS / 2);
+                let mut part: Vec<usize> = group.drain(..half).collect();
+                part.extend(group.drain(group.len() - group.len().min(MOST_RECORDS / 2)..));
+                batches.push(part);
+            }
+            continue;
+        }
+        if batch.len() + group.len() > MOST_RECORDS {
+            batches.push(std::mem::take(&mut batch));
+        }
+        batch.append(&mut group);
+    }
+    batches.push(batch);
+    // Among equals the first record of a batch comes first.
+    for batch in &mut batches {
+        batch.sort_unstable();
+    }
+    batches.retain(|batch| !batch.is_empty());
+    batches
+}
+
+fn leader(leaders: &mut [usize], of: usize) -> usize {
+    let mut at = of;
+    while leaders[at] != at {
+        leaders[at] = leaders[leaders[at]];
+        at = leaders[at];
+    }
+    at
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
+    use super::*;
     use crate::model::desired::Record;
     use crate::model::source::SourceKind;
     use crate::reconcile::apply_tests::{World, policy, present, user};
@@ -112,9 +191,32 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn logins_are_swapped_by_more_people_than_a_batch_has() {
+        // Partners near each other, far from each other, and all of them in one circle.
         both(|db| async move { moved(&world(db), 1_100, |n| 1_099 - n).await }).await;
-        // Partners far from each other.
         both(|db| async move { moved(&world(db), 1_100, |n| (n + 550) % 1_100).await }).await;
+        both(|db| async move { moved(&world(db), 700, |n| (n + 1) % 700).await }).await;
+    }
+
+    #[test]
+    fn whoever_waits_for_one_another_is_asked_together() {
+        let many = 2_000;
+        let pairs: Vec<Option<Tie>> = (0..many).map(|n| Some(((n + many / 2) % many, n))).collect();
+        let batches = together(&pairs);
+        assert_eq!(batches.len(), 4);
+        for batch in &batches {
+            assert!(batch.len() <= MOST_RECORDS && batch.is_sorted(), "{batch:?}");
+            assert!(batch.iter().all(|at| batch.contains(&((at + many as usize / 2) % many as usize))));
+        }
+        // One circle of more than a batch is whole; one of far more is cut, and nobody is left out.
+        for (many, batches) in [(501, 1), (MOST_TOGETHER as u64, 1), (MOST_TOGETHER as u64 + 1, 5)] {
+            let circle: Vec<Option<Tie>> = (0..many).map(|n| Some(((n + 1) % many, n))).collect();
+            let found = together(&circle);
+            assert_eq!(found.len(), batches, "{many}");
+            assert_eq!(found.concat().len(), many as usize);
+        }
+        // What waits for something else keeps its order.
+        assert_eq!(together(&[None, None, None]), [[0, 1, 2]]);
+        assert!(together(&[]).is_empty());
     }
 
     /// Who cannot be taken is told once, and asked for no longer.

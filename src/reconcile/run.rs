@@ -11,7 +11,7 @@ use super::report::{self, End, Report, Tally};
 use super::spool::Spool;
 use super::survey::{Depth, survey};
 use super::turn::Turn;
-use super::{Context, Error, carry, ledger, sound};
+use super::{Context, Error, carry, day, ledger, sound};
 use crate::model::desired::Chunk;
 use crate::model::kind::Kind;
 use crate::model::source::SourcePolicy;
@@ -61,6 +61,7 @@ pub async fn run(
     }
     let turn = Turn::take(db, cx, &source.name).await?;
     let (cx, started) = (turn.within(cx), cx.clock.now());
+    day::end_older(db, started, &source.name).await?;
     let result = walk(db, &cx, source, chunks, known, mode).await;
     if let Err(error) = &result {
         break_off(db, &cx, source, started, error).await;

@@ -103,7 +103,8 @@ fn without_login(world: &World, batch: &Batch<'_>) -> Vec<(EntityId, Refusal)> {
         });
         let skip = usize::from(!taken);
         for thing in things.into_iter().skip(skip).filter(|thing| took_login(thing)) {
-            losers.push((thing.now.id, Refusal::LoginTaken { login: handle.value.clone(), owner, let_go }));
+            let had = thing.before.as_ref().and_then(|before| before.login_key.clone());
+            losers.push((thing.now.id, Refusal::LoginTaken { login: handle.value.clone(), owner, let_go, had }));
         }
     }
     losers

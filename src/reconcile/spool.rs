@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
 
-use super::{Error, MOST_RECORDS};
+use super::Error;
 use crate::model::desired::Record;
 use crate::model::kind::Kind;
 
@@ -91,8 +91,7 @@ impl Spool {
 
     /// From its beginning.
     pub fn reader(&mut self, stage: Stage) -> Result<Reader, Error> {
-        let piece = if stage == Stage::Again { MOST_RECORDS } else { PIECE };
-        let mut reader = Reader { file: None, at: 0, piece, folded: None };
+        let mut reader = Reader { file: None, at: 0, batches: None };
         let Some(shelf) = self.shelves.get_mut(&stage) else { return Ok(reader) };
         shelf.file.flush()?;
         let mut file = shelf.file.get_ref().try_clone()?;
@@ -101,15 +100,16 @@ impl Spool {
         Ok(reader)
     }
 
-    /// Every batch half from its beginning, half from its end: those who were far from each other come together, and of those
-    /// who wait for each other in a row one end is reached, whichever way it goes.
-    pub fn folded(&mut self, stage: Stage) -> Result<Reader, Error> {
+    /// In batches of these numbers, counted from 0.
+    pub fn reader_in(&mut self, stage: Stage, batches: &[Vec<usize>]) -> Result<Reader, Error> {
         let mut reader = self.reader(stage)?;
-        let mut starts = VecDeque::new();
+        let mut starts = Vec::new();
         while let Some((flags_at, ..)) = reader.next(0)? {
-            starts.push_back(flags_at - 4);
+            starts.push(flags_at - 4);
         }
-        Ok(Reader { folded: Some(starts), ..reader })
+        let start = |number: &usize| starts.get(*number).copied();
+        reader.batches = Some(batches.iter().map(|batch| batch.iter().filter_map(start).collect()).collect());
+        Ok(reader)
     }
 }
 
@@ -117,22 +117,19 @@ pub struct Reader {
     file: Option<BufReader<File>>,
     /// How far it has come.
     at: u64,
-    /// Records in a piece.
-    piece: usize,
-    /// Where the records begin that are left, if they are taken from both ends.
-    folded: Option<VecDeque<u64>>,
+    /// Where the records of each batch begin, if they are not taken in their order.
+    batches: Option<VecDeque<Vec<u64>>>,
 }
 
 impl Reader {
     /// The next records that bear all of `flags`, as many as one batch of a run has; empty at the end.
     pub fn piece(&mut self, flags: u8) -> Result<Vec<Vec<u8>>, Error> {
-        if let Some(starts) = &mut self.folded {
-            let mut piece: Vec<u64> = starts.drain(..starts.len().min(self.piece / 2)).collect();
-            piece.extend(starts.drain(starts.len() - starts.len().min(self.piece - piece.len())..));
-            return piece.into_iter().filter_map(|start| self.nth(start, flags).transpose()).collect();
+        if let Some(batches) = &mut self.batches {
+            let starts = batches.pop_front().unwrap_or_default();
+            return starts.into_iter().filter_map(|start| self.at_start(start, flags).transpose()).collect();
         }
         let mut batch = Vec::new();
-        while batch.len() < self.piece
+        while batch.len() < PIECE
             && let Some((_, _, record)) = self.next(flags)?
         {
             batch.push(record);
@@ -141,7 +138,7 @@ impl Reader {
     }
 
     /// The record that begins there.
-    fn nth(&mut self, start: u64, flags: u8) -> Result<Option<Vec<u8>>, Error> {
+    fn at_start(&mut self, start: u64, flags: u8) -> Result<Option<Vec<u8>>, Error> {
         let Some(file) = &mut self.file else { return Ok(None) };
         file.seek(SeekFrom::Start(start))?;
         self.at = start;
@@ -210,20 +207,17 @@ mod tests {
     }
 
     #[test]
-    fn folded_it_is_taken_from_both_ends() {
+    fn it_is_taken_in_batches_of_any_order() {
         let mut spool = Spool::default();
         let gone = |n: usize| Record::Gone { kind: Kind::User, key: "k".repeat(n % 7) + &n.to_string() };
-        let many = 2 * MOST_RECORDS + 3;
-        for n in 0..many {
+        for n in 0..40 {
             spool.put(Stage::Again, 0, &gone(n)).unwrap();
         }
-        let mut reader = spool.folded(Stage::Again).unwrap();
-        let half = MOST_RECORDS / 2;
-        let of = |range: std::ops::Range<usize>| range.map(gone).collect::<Vec<_>>();
+        let mut reader = spool.reader_in(Stage::Again, &[vec![39, 0], vec![7, 8, 33]]).unwrap();
+        spool.clear(Stage::Again);
         let mut next = || parse(&reader.piece(0).unwrap()).unwrap();
-        assert_eq!(next(), [of(0..half), of(many - half..many)].concat());
-        assert_eq!(next(), [of(half..2 * half), of(many - 2 * half..many - half)].concat());
-        assert_eq!(next(), of(2 * half..2 * half + 3));
+        assert_eq!(next(), [gone(39), gone(0)]);
+        assert_eq!(next(), [gone(7), gone(8), gone(33)]);
         assert!(next().is_empty());
     }
 }

@@ -245,6 +245,9 @@ impl Db {
     }
 }
 
+/// So long a connection that nobody used is taken to be open.
+const TRUSTED: Duration = Duration::from_secs(1);
+
 async fn open_postgres(options: &Options) -> Result<Db, Error> {
     let connect: PgConnectOptions = options.url.parse()?;
     let connect = connect.application_name("musterd").statement_cache_capacity(256);
@@ -255,6 +258,15 @@ async fn open_postgres(options: &Options) -> Result<Db, Error> {
     let pool = PgPoolOptions::new()
         .max_connections(options.connections)
         .test_before_acquire(false)
+        // Of those that lay idle, a server that was started anew has ended all; the next callers are not to be told so.
+        .before_acquire(|connection, lent| {
+            Box::pin(async move {
+                if lent.idle_for >= TRUSTED {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         .acquire_timeout(Duration::from_secs(30))
         // A pool must not stay with a demoted primary.
         .max_lifetime(Duration::from_mins(5))

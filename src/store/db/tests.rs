@@ -216,3 +216,31 @@ async fn a_lock_of_another_process_is_waited_for_and_holds_up_nobody_else() {
     tx.commit().await.unwrap();
     assert_eq!(count(&db).await, 3);
 }
+
+/// A server that is started anew ends all connections: whoever comes afterwards is not told of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_were_ended_while_they_lay_idle_are_replaced() {
+    both(|db| async move {
+        if db.is_embedded() {
+            return;
+        }
+        let mut several = Vec::new();
+        for _ in 0..4 {
+            several.push(db.read().await.unwrap());
+        }
+        drop(several);
+        tokio::time::sleep(Duration::from_millis(1_200)).await;
+        let mut one = db.read().await.unwrap();
+        const END: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                           WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        assert!(one.all(END, values![]).await.unwrap().len() >= 3);
+        drop(one);
+        tokio::time::sleep(Duration::from_millis(1_200)).await;
+        for _ in 0..5 {
+            assert_eq!(count(&db).await, 0);
+            let mut tx = db.write().await.unwrap();
+            tx.execute(ADD, values!["kept", "x"]).await.unwrap();
+        }
+    })
+    .await;
+}
