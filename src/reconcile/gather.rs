@@ -372,16 +372,22 @@ async fn absent(db: &Db, source: &SourcePolicy, present: &Presence, spool: &mut 
     if present.concluded.is_empty() {
         return Ok(());
     }
-    if (0..present.known.len()).all(|at| present.seen.has(at)) {
+    let unseen = (0..present.known.len()).filter(|at| !present.seen.has(*at)).map(|at| present.known.hash_at(at));
+    let gone: HashSet<u128> = unseen.take(MOST_NAMED).collect();
+    if gone.is_empty() {
         return Ok(());
     }
+    // Among a few it is found sooner than among all.
+    let leaves = |kind: Kind, key: &str| {
+        if gone.len() < MOST_NAMED { gone.contains(&known::hash(kind, key)) } else { present.leaving(kind, key) }
+    };
     let mut read = db.read().await?;
     for kind in &present.concluded {
         let mut after = String::new();
         loop {
             let mut page = store::assertion::keys_after(&mut read, &source.name, *kind, &after, PAGE).await?;
             // What the source let go of earlier is not among the known.
-            for key in page.iter().filter(|key| present.leaving(*kind, key)) {
+            for key in page.iter().filter(|key| leaves(*kind, key)) {
                 spool.put(Stage::Gone(*kind), MAY_LOSE, &Record::Gone { kind: *kind, key: key.clone() })?;
             }
             match page.pop() {

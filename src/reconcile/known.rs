@@ -91,6 +91,11 @@ impl KnownSet {
         self.position_of(hash(kind, key))
     }
 
+    /// Of one of `len`.
+    pub(super) fn hash_at(&self, at: usize) -> u128 {
+        self.all.get().map_or(0, |all| all.entries[at].0)
+    }
+
     pub(super) fn position_of(&self, hash: u128) -> Option<usize> {
         self.all.get()?.entries.binary_search_by_key(&hash, |(hash, _)| *hash).ok()
     }
