@@ -6,7 +6,7 @@ use super::context::run_of_day;
 use crate::model::id::RunId;
 use crate::model::run::{Run, RunKind, RunState};
 use crate::model::time::Millis;
-use crate::store::{self, Db, Error, Session};
+use crate::store::{self, Db, Error, Session, Tx};
 
 /// These runs as they are shown; those that are no day's stay as they are.
 pub async fn told(session: &mut impl Session, now: Millis, mut runs: Vec<Run>) -> Result<Vec<Run>, Error> {
@@ -24,32 +24,48 @@ pub async fn told(session: &mut impl Session, now: Millis, mut runs: Vec<Run>) -
 
 /// How many polls and pushes were ended. Only for whoever holds the store alone, before anything runs.
 pub async fn end_interrupted(db: &Db, now: Millis) -> Result<usize, Error> {
-    end(db, now, |_| true).await
+    end(db, now, "interrupted: its process ended", |_| true).await
 }
 
 /// The same of one source, for whoever has its turn: nobody else runs it.
 pub(super) async fn end_older(db: &Db, now: Millis, source: &str) -> Result<usize, Error> {
-    end(db, now, |run| run.source == source).await
+    end(db, now, "interrupted: the next run found it unfinished", |run| run.source == source).await
 }
 
-async fn end(db: &Db, now: Millis, of: impl Fn(&Run) -> bool) -> Result<usize, Error> {
-    let is_left =
-        |run: &Run| matches!(run.kind, RunKind::Poll | RunKind::Push | RunKind::Undo) && !is_shared(run) && of(run);
+async fn end(db: &Db, now: Millis, reason: &str, of: impl Fn(&Run) -> bool) -> Result<usize, Error> {
     // Most often there is none, and nothing is to be written.
-    if !store::run::running(&mut db.read().await?).await?.iter().any(is_left) {
+    if !store::run::running(&mut db.read().await?).await?.iter().any(|run| may_be_left(run) && of(run)) {
         return Ok(0);
     }
     let mut tx = db.write().await?;
-    let mut left = store::run::running(&mut tx).await?;
-    left.retain(is_left);
+    let ended = end_in(&mut tx, now, reason, of).await?;
+    tx.commit().await?;
+    Ok(ended.len())
+}
+
+/// The runs that are ended, with what they did as far as they came.
+pub(super) async fn end_in(
+    tx: &mut Tx,
+    now: Millis,
+    reason: &str,
+    of: impl Fn(&Run) -> bool,
+) -> Result<Vec<RunId>, Error> {
+    let mut left = store::run::running(tx).await?;
+    left.retain(|run| may_be_left(run) && of(run));
+    let ids: Vec<RunId> = left.iter().map(|run| run.id).collect();
+    let counts = if ids.is_empty() { Vec::new() } else { store::journal::counts(tx, &ids).await? };
     for run in &mut left {
+        run.counts = counts.iter().filter(|count| count.run == run.id).map(|of| (of.op.clone(), of.count)).collect();
         run.state = RunState::Failed;
         run.ended = Some(now);
-        run.message = Some("interrupted: its process ended".to_owned());
-        store::run::put(&mut tx, run).await?;
+        run.message = Some(reason.to_owned());
+        store::run::put(tx, run).await?;
     }
-    tx.commit().await?;
-    Ok(left.len())
+    Ok(ids)
+}
+
+fn may_be_left(run: &Run) -> bool {
+    matches!(run.kind, RunKind::Poll | RunKind::Push | RunKind::Undo) && !is_shared(run)
 }
 
 pub(super) fn is_shared(run: &Run) -> bool {

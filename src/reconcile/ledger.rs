@@ -8,7 +8,7 @@ use super::report::{End, Refused, Report, Stop, Tally, changes_in};
 use super::run::{Read, told};
 use super::survey::{Depth, survey};
 use super::turn::begin;
-use super::{Context, Error, approve, event};
+use super::{Context, Error, approve, day, event};
 use crate::model::desired::Record;
 use crate::model::event::{Topic, Word};
 use crate::model::id::RunId;
@@ -102,7 +102,11 @@ pub async fn failed(
         drift: before.drift,
         ..Status::default()
     };
-    if !again || before.message.as_deref() != Some(reason) {
+    // What it had begun is its row.
+    let begun = day::end_in(&mut tx, now, reason, |run| run.source == source.name).await?;
+    if let Some(run) = begun.last() {
+        state.last_run = Some(*run);
+    } else if !again || before.message.as_deref() != Some(reason) {
         let run = cx.clock.run_id();
         let row = Run {
             state: RunState::Failed,

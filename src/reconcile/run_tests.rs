@@ -359,7 +359,9 @@ async fn b2_a_run_that_broke_off_stands_in_the_books() {
         }
         let mut session = world.db.read().await.unwrap();
         let failed = store::run::newest(&mut session, Some("ldap"), 10).await.unwrap();
+        assert!(failed.iter().all(|run| run.state != RunState::Running), "{failed:?}");
         let failed: Vec<_> = failed.into_iter().filter(|run| run.state == RunState::Failed).collect();
+        assert_eq!(failed[0].counts.get("create"), Some(&1), "it came so far: {failed:?}");
         assert!(failed.len() == 1 && failed[0].message.as_ref().unwrap().contains("quarantine"), "{failed:?}");
         let state = store::source_state::by_name(&mut session, "ldap").await.unwrap().unwrap();
         assert_eq!(state.last_state.as_deref(), Some("failed"));
