@@ -61,8 +61,10 @@ pub async fn run(
     }
     let turn = Turn::take(db, cx, &source.name).await?;
     let (cx, started) = (turn.within(cx), cx.clock.now());
-    day::end_older(db, started, &source.name).await?;
-    let result = walk(db, &cx, source, chunks, known, mode).await;
+    let result = match day::end_older(db, started, &source.name).await {
+        Ok(_) => walk(db, &cx, source, chunks, known, mode).await,
+        Err(error) => Err(error.into()),
+    };
     if let Err(error) = &result {
         break_off(db, &cx, source, started, error).await;
     }

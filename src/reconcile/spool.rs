@@ -122,11 +122,12 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// The next records that bear all of `flags`, as many as one batch of a run has; empty at the end.
+    /// The next records that bear all of `flags`, as many as one batch of a run has; empty at the end. In batches of an order of
+    /// its own there are all of them, whatever they bear.
     pub fn piece(&mut self, flags: u8) -> Result<Vec<Vec<u8>>, Error> {
         if let Some(batches) = &mut self.batches {
             let starts = batches.pop_front().unwrap_or_default();
-            return starts.into_iter().filter_map(|start| self.at_start(start, flags).transpose()).collect();
+            return starts.into_iter().filter_map(|start| self.at_start(start).transpose()).collect();
         }
         let mut batch = Vec::new();
         while batch.len() < PIECE
@@ -138,11 +139,11 @@ impl Reader {
     }
 
     /// The record that begins there.
-    fn at_start(&mut self, start: u64, flags: u8) -> Result<Option<Vec<u8>>, Error> {
+    fn at_start(&mut self, start: u64) -> Result<Option<Vec<u8>>, Error> {
         let Some(file) = &mut self.file else { return Ok(None) };
         file.seek(SeekFrom::Start(start))?;
         self.at = start;
-        Ok(self.next(flags)?.map(|(.., record)| record))
+        Ok(self.next(0)?.map(|(.., record)| record))
     }
 
     /// Where its flags stand, these, and the record.

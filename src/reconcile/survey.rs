@@ -61,6 +61,9 @@ pub async fn survey(
             *losses.entry(kind).or_default() += read.spool.count(stage);
             continue;
         }
+        if (stage, depth) == (Stage::Again, Depth::Losses) {
+            break; // whoever was refused loses nothing
+        }
         loop {
             let raw = reader.piece(flags)?;
             if raw.is_empty() {

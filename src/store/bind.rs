@@ -38,44 +38,46 @@ pub(super) fn single(head: &str, tail: &str, rows: &[Vec<Value>]) -> Sql {
     unnamed(advised(super::sql::insert_text(head, tail, 1, columns).into()).into_owned()).into()
 }
 
-/// All rows in one statement that has as many values as they have columns.
+/// All rows in one statement that has as many values as they have columns. Refused where a column has values of two types.
 pub(super) fn columns(
     head: &str,
     tail: &str,
     rows: Vec<Vec<Value>>,
-) -> sqlx::query::Query<'static, Postgres, PgArguments> {
-    macro_rules! bind {
-        ($query:expr, $cells:expr, $variant:ident) => {
-            $query.bind(
-                $cells.map(|cell| if let Value::$variant(value) = cell { value } else { None }).collect::<Vec<_>>(),
-            )
-        };
-    }
-    let (count, length) = (rows.first().map_or(0, Vec::len), rows.len());
-    let mut cells: Vec<Vec<Value>> = (0..count).map(|_| Vec::with_capacity(length)).collect();
-    for row in rows {
-        cells.iter_mut().zip(row).for_each(|(column, cell)| column.push(cell));
-    }
-    let types = cells.iter().zip(1..).map(|(column, number)| match column.first() {
-        Some(Value::Int(_)) => format!("${number}::BIGINT[]"),
-        Some(Value::Bool(_)) => format!("${number}::BOOLEAN[]"),
-        Some(Value::Bytes(_)) => format!("${number}::BYTEA[]"),
-        Some(Value::Text(_)) | None => format!("${number}::TEXT[]"),
+) -> Result<sqlx::query::Query<'static, Postgres, PgArguments>, Error> {
+    let (first, length) = (rows.first().cloned().unwrap_or_default(), rows.len());
+    let types = first.iter().zip(1..).map(|(cell, number)| match cell {
+        Value::Text(_) => format!("${number}::TEXT[]"),
+        Value::Int(_) => format!("${number}::BIGINT[]"),
+        Value::Bool(_) => format!("${number}::BOOLEAN[]"),
+        Value::Bytes(_) => format!("${number}::BYTEA[]"),
     });
     let types = types.collect::<Vec<_>>().join(", ");
     let head = head.strip_suffix("VALUES").unwrap_or(head);
     let sql = format!("{head}SELECT * FROM UNNEST({types}) {tail}");
-    counted(&sql, count);
-    cells.into_iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, column| {
-        let first = column.first().cloned();
-        let cells = column.into_iter();
-        match first {
-            Some(Value::Int(_)) => bind!(query, cells, Int),
-            Some(Value::Bool(_)) => bind!(query, cells, Bool),
-            Some(Value::Bytes(_)) => bind!(query, cells, Bytes),
-            Some(Value::Text(_)) | None => bind!(query, cells, Text),
-        }
-    })
+    counted(&sql, first.len());
+    let mut cells: Vec<Vec<Value>> = first.iter().map(|_| Vec::with_capacity(length)).collect();
+    for row in rows {
+        cells.iter_mut().zip(row).for_each(|(column, cell)| column.push(cell));
+    }
+    macro_rules! bind {
+        ($query:expr, $column:expr, $variant:ident) => {{
+            let cells = $column.into_iter().map(|cell| match cell {
+                Value::$variant(value) => Ok(value),
+                _ => Err(Error::Stored("a column has values of two types".to_owned())),
+            });
+            $query.bind(cells.collect::<Result<Vec<_>, Error>>()?)
+        }};
+    }
+    let mut query = sqlx::query(AssertSqlSafe(sql));
+    for (kind, column) in first.iter().zip(cells) {
+        query = match kind {
+            Value::Text(_) => bind!(query, column, Text),
+            Value::Int(_) => bind!(query, column, Int),
+            Value::Bool(_) => bind!(query, column, Bool),
+            Value::Bytes(_) => bind!(query, column, Bytes),
+        };
+    }
+    Ok(query)
 }
 
 /// The one place that vouches for SQL texts: they are literals of this room or joined from such, never input.

@@ -378,7 +378,7 @@ impl Tx {
                 let mut rows = rows.into_iter();
                 while rows.len() > 0 {
                     let part = rows.by_ref().take(MOST_ROWS).collect();
-                    super::bind::columns(head, tail, part).execute(&mut **tx).await?;
+                    super::bind::columns(head, tail, part)?.execute(&mut **tx).await?;
                 }
                 Ok(())
             }
